@@ -1,0 +1,338 @@
+package protocol
+
+import (
+	"encoding/binary"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// EntryType is the type of a manifest entry.
+type EntryType uint8
+
+// Types of entries.
+const (
+	EntryRegular   EntryType = 1
+	EntryDirectory EntryType = 2
+	EntrySymlink   EntryType = 3
+	EntryHardlink  EntryType = 4 // a further name of the regular file (or other non-directory) Link
+	EntryFIFO      EntryType = 5
+	EntryChar      EntryType = 6
+	EntryBlock     EntryType = 7
+	EntryAbsent    EntryType = 8 // a pushed path that is not at the origin: with OptDelete it goes
+	EntryFailed    EntryType = 9 // is there but could not be read: leave alone whatever members have at and below it
+)
+
+// Entry flags.
+const (
+	EntryRecurse    uint8 = 1 << iota // directory: its contents follow; what is not listed is not at the origin
+	EntryIncomplete                   // directory: could not be listed completely: delete nothing directly in it
+	EntryImplied                      // parent of a pushed path: made with these attributes where absent, else untouched
+	EntryLinked                       // hard links to this entry follow
+	entryHasSum
+	entryHasXattrs
+)
+
+// Limits of entries.
+const (
+	MaxXattrs     = 256
+	MaxXattrName  = 255
+	MaxXattrBytes = 64 << 10 // names and values of one entry
+	MaxOwnerName  = 255
+	MaxMode       = 0o7777
+)
+
+// Xattr is one extended attribute; ACLs are attributes too.
+type Xattr struct {
+	Name  string
+	Value []byte
+}
+
+// Owner is a user or group: the name counts, the id where the name is unknown.
+type Owner struct {
+	ID   uint32
+	Name string // may be empty
+}
+
+// Entry is one entry of a manifest.
+type Entry struct {
+	Path   string
+	Type   EntryType
+	Flags  uint8
+	Mode   uint32 // permission, setuid, setgid, sticky
+	User   Owner
+	Group  Owner
+	Sec    int64  // mtime
+	Nsec   uint32 // below 1e9
+	Size   uint64 // regular files
+	Link   string // symlink: target; hardlink: path of the first name
+	Rdev   uint64 // devices, as Linux's makedev
+	HasSum bool
+	Sum    uint64  // xxhash64 of a regular file's content, with OptChecksum
+	Xattrs []Xattr // sorted by name
+}
+
+// Batch is a run of consecutive entries.
+type Batch struct {
+	Number  uint32
+	First   uint32 // index of Entries[0] in the manifest
+	Entries []Entry
+}
+
+// owners interns the owners of a batch.
+type owners struct {
+	index map[Owner]int
+	list  []Owner
+}
+
+func (o *owners) add(w Owner) {
+	if _, ok := o.index[w]; !ok {
+		o.index[w] = len(o.list)
+		o.list = append(o.list, w)
+	}
+}
+
+// Append appends the content of the batch's block.
+//
+//	number (4) first (4) | owners: count, (id, name)* | entries: count, entry*
+//
+// A path is written as the length it shares with the path before and the rest.
+func (m *Batch) Append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, m.Number)
+	dst = binary.BigEndian.AppendUint32(dst, m.First)
+	o := owners{index: make(map[Owner]int)}
+	for i := range m.Entries {
+		o.add(m.Entries[i].User)
+		o.add(m.Entries[i].Group)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(o.list)))
+	for _, w := range o.list {
+		dst = binary.AppendUvarint(dst, uint64(w.ID))
+		dst = appendString(dst, w.Name)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(m.Entries)))
+	prev := ""
+	for i := range m.Entries {
+		dst = m.Entries[i].append(dst, prev, &o)
+		prev = m.Entries[i].Path
+	}
+	return dst
+}
+
+func shared(a, b string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+func (e *Entry) append(dst []byte, prev string, o *owners) []byte {
+	flags := e.Flags &^ (entryHasSum | entryHasXattrs)
+	if e.HasSum {
+		flags |= entryHasSum
+	}
+	if len(e.Xattrs) > 0 {
+		flags |= entryHasXattrs
+	}
+	dst = append(dst, byte(e.Type), flags)
+	n := shared(prev, e.Path)
+	dst = binary.AppendUvarint(dst, uint64(n))
+	dst = appendString(dst, e.Path[n:])
+	if e.Type >= EntryAbsent {
+		return dst
+	}
+	if e.Type == EntryHardlink {
+		return appendString(dst, e.Link)
+	}
+	dst = binary.AppendUvarint(dst, uint64(e.Mode))
+	dst = binary.AppendUvarint(dst, uint64(o.index[e.User]))
+	dst = binary.AppendUvarint(dst, uint64(o.index[e.Group]))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(e.Sec))
+	dst = binary.BigEndian.AppendUint32(dst, e.Nsec)
+	switch e.Type {
+	case EntryRegular:
+		dst = binary.AppendUvarint(dst, e.Size)
+	case EntrySymlink:
+		dst = appendString(dst, e.Link)
+	case EntryChar, EntryBlock:
+		dst = binary.AppendUvarint(dst, e.Rdev)
+	}
+	if e.HasSum {
+		dst = binary.BigEndian.AppendUint64(dst, e.Sum)
+	}
+	if len(e.Xattrs) > 0 {
+		dst = binary.AppendUvarint(dst, uint64(len(e.Xattrs)))
+		for _, x := range e.Xattrs {
+			dst = appendString(dst, x.Name)
+			dst = appendBytes(dst, x.Value)
+		}
+	}
+	return dst
+}
+
+// ParseBatch parses the content of a manifest block. Nothing aliases the
+// input. Entries are in strict order and every path is valid.
+func ParseBatch(b []byte) (*Batch, error) {
+	r := reader{b: b}
+	m := Batch{Number: r.u32("batch"), First: r.u32("first entry")}
+	var own []Owner
+	for range r.count(2*MaxBatch, 2, "owners") {
+		own = append(own, Owner{ID: uint32(r.uvarint(1<<32-1, "owner id")), Name: r.str(MaxOwnerName, "owner name")})
+	}
+	n := r.count(MaxBatch, 4, "entries")
+	if r.err == nil && n == 0 {
+		r.fail("no entries")
+	}
+	if r.err == nil && uint64(m.First)+uint64(n) > 1<<32-1 {
+		r.fail("entry numbers overflow")
+	}
+	if r.err == nil {
+		m.Entries = make([]Entry, n)
+	}
+	prev := ""
+	for i := range m.Entries {
+		if m.Entries[i] = r.entry(prev, own); r.err != nil {
+			break
+		}
+		prev = m.Entries[i].Path
+	}
+	if err := r.done("manifest batch"); err != nil {
+		return nil, err
+	}
+	return &m, nil
+}
+
+func (r *reader) entry(prev string, own []Owner) Entry {
+	e := Entry{Type: EntryType(r.u8("entry type"))}
+	flags := r.u8("entry flags")
+	n := int(r.uvarint(uint64(len(prev)), "shared path"))
+	rest := r.bytes(MaxPath, "path")
+	if r.err != nil {
+		return Entry{}
+	}
+	e.Path = prev[:n] + string(rest)
+	switch {
+	case e.Type < EntryRegular || e.Type > EntryFailed:
+		r.fail("entry type %d", e.Type)
+	case !ValidPath(e.Path):
+		r.fail("path %q", e.Path)
+	case prev != "" && ComparePaths(prev, e.Path) >= 0:
+		r.fail("path %q does not come after %q", e.Path, prev)
+	case flags >= entryHasXattrs<<1:
+		r.fail("entry flags %#x", flags)
+	case e.Type != EntryDirectory && flags&(EntryRecurse|EntryIncomplete|EntryImplied) != 0,
+		e.Type != EntryRegular && flags&entryHasSum != 0,
+		e.Path == "." && e.Type != EntryDirectory && e.Type != EntryFailed,
+		e.Type == EntryHardlink && flags != 0:
+		r.fail("entry of type %d with flags %#x", e.Type, flags)
+	}
+	e.Flags = flags &^ (entryHasSum | entryHasXattrs)
+	e.HasSum = flags&entryHasSum != 0
+	if r.err != nil || e.Type >= EntryAbsent {
+		return e
+	}
+	if e.Type == EntryHardlink {
+		e.Link = r.str(MaxPath, "link")
+		if r.err == nil && (!ValidPath(e.Link) || ComparePaths(e.Link, e.Path) >= 0) {
+			r.fail("hard link %q to %q", e.Path, e.Link)
+		}
+		return e
+	}
+	r.attributes(&e, own, flags&entryHasXattrs != 0)
+	return e
+}
+
+func (r *reader) attributes(e *Entry, own []Owner, xattrs bool) {
+	e.Mode = uint32(r.uvarint(MaxMode, "mode"))
+	e.User = r.owner(own)
+	e.Group = r.owner(own)
+	e.Sec = int64(r.u64("mtime"))
+	e.Nsec = r.u32("mtime")
+	if r.err == nil && e.Nsec >= 1e9 {
+		r.fail("mtime of %d ns", e.Nsec)
+	}
+	switch e.Type {
+	case EntryRegular:
+		e.Size = r.uvarint(1<<63-1, "size")
+	case EntrySymlink:
+		e.Link = r.str(MaxPath, "link")
+		if r.err == nil && (e.Link == "" || hasNUL(e.Link)) {
+			r.fail("symbolic link to %q", e.Link)
+		}
+	case EntryChar, EntryBlock:
+		e.Rdev = r.uvarint(1<<64-1, "device number")
+	}
+	if e.HasSum {
+		e.Sum = r.u64("sum")
+	}
+	if xattrs {
+		e.Xattrs = r.xattrs()
+	}
+}
+
+func hasNUL(s string) bool {
+	for i := range len(s) {
+		if s[i] == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *reader) owner(own []Owner) Owner {
+	i := r.uvarint(2*MaxBatch, "owner")
+	if r.err == nil && i >= uint64(len(own)) {
+		r.fail("owner %d of %d", i, len(own))
+	}
+	if r.err != nil {
+		return Owner{}
+	}
+	return own[i]
+}
+
+func (r *reader) xattrs() []Xattr {
+	n := r.count(MaxXattrs, 2, "xattrs")
+	if r.err == nil && n == 0 {
+		r.fail("empty list of xattrs")
+	}
+	var xs []Xattr
+	total := 0
+	for range n {
+		x := Xattr{Name: r.str(MaxXattrName, "xattr name")}
+		x.Value = append([]byte(nil), r.bytes(MaxXattrBytes, "xattr value")...)
+		total += len(x.Name) + len(x.Value)
+		switch {
+		case r.err != nil:
+			return nil
+		case x.Name == "" || hasNUL(x.Name) || (len(xs) > 0 && xs[len(xs)-1].Name >= x.Name):
+			r.fail("xattr name %q", x.Name)
+		case total > MaxXattrBytes:
+			r.fail("more than %d bytes of xattrs", MaxXattrBytes)
+		}
+		xs = append(xs, x)
+	}
+	return xs
+}
+
+// EncodedSize returns an upper bound of the bytes e takes in a batch.
+func (e *Entry) EncodedSize() int {
+	n := 64 + len(e.Path) + len(e.Link) + len(e.User.Name) + len(e.Group.Name)
+	for _, x := range e.Xattrs {
+		n += 6 + len(x.Name) + len(x.Value)
+	}
+	return n
+}
+
+// ChainDigest returns the manifest digest after a further batch: the
+// xxhash64 of the digest before (0 at first) and the batch's content.
+func ChainDigest(before uint64, content []byte) uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], before)
+	d.Write(b[:])
+	d.Write(content)
+	return d.Sum64()
+}

@@ -1,0 +1,72 @@
+package protocol
+
+import "strings"
+
+// Limits of paths.
+const (
+	MaxPath      = 4095 // bytes of a path
+	MaxComponent = 255  // bytes of one name
+)
+
+// StageName is the name of the staging directory at a module's root. It is
+// never pushed, listed or deleted, and no path from the network may hold it.
+const StageName = ".makuo-stage"
+
+// ValidPath reports whether s can name an entry of a module: relative, clean,
+// without "..", NUL or StageName, bounded. "." is the module's root.
+func ValidPath(s string) bool {
+	if s == "." {
+		return true
+	}
+	if len(s) == 0 || len(s) > MaxPath || strings.IndexByte(s, 0) >= 0 {
+		return false
+	}
+	for name := range strings.SplitSeq(s, "/") {
+		if !ValidComponent(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// ValidComponent reports whether s can be one component of a path.
+func ValidComponent(s string) bool {
+	return s != "" && s != "." && s != ".." && s != StageName && len(s) <= MaxComponent &&
+		strings.IndexByte(s, '/') < 0 && strings.IndexByte(s, 0) < 0
+}
+
+// ComparePaths orders paths component by component: a directory comes before
+// its contents, and '/' sorts below every other byte. "." comes first.
+func ComparePaths(a, b string) int {
+	if a == "." || b == "." {
+		switch {
+		case a == b:
+			return 0
+		case a == ".":
+			return -1
+		}
+		return 1
+	}
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] == b[i] {
+			continue
+		}
+		if a[i] == '/' || (b[i] != '/' && a[i] < b[i]) {
+			return -1
+		}
+		return 1
+	}
+	switch {
+	case len(a) < len(b):
+		return -1
+	case len(a) > len(b):
+		return 1
+	}
+	return 0
+}
+
+// Within reports whether path is dir or below it.
+func Within(path, dir string) bool {
+	return dir == "." || path == dir || (len(path) > len(dir) && path[len(dir)] == '/' && path[:len(dir)] == dir)
+}
