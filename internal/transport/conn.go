@@ -149,6 +149,7 @@ type Stats struct {
 // SendError tells that packets of a train could not be sent. The others were.
 type SendError struct {
 	Sent   int   // packets sent
+	Bytes  int   // of UDP payload in them
 	Failed int   // packets not sent
 	Err    error // of the first packet that was not sent
 }

@@ -1,12 +1,9 @@
 package transport
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/cespare/xxhash/v2"
 
 	"makuo/protocol"
 )
@@ -119,8 +116,7 @@ func (t *Train) Packet(i int) []byte {
 func (t *Train) seal() {
 	for i := range t.ends {
 		p := t.Packet(i)
-		n := len(p) - protocol.CheckLen
-		binary.BigEndian.PutUint32(p[n:], uint32(xxhash.Sum64(p[:n])))
+		protocol.AppendCheck(p[:len(p)-protocol.CheckLen]) // in place: the room is there
 	}
 }
 

@@ -1,0 +1,57 @@
+package transport
+
+import (
+	"errors"
+	"net"
+	"syscall"
+)
+
+// SendErrors counts packets that could not be sent, by cause.
+type SendErrors struct {
+	NoBuffers   uint64 // the device's queue stayed full
+	Unreachable uint64 // no route, or the interface is down or gone
+	Refused     uint64 // a firewall of this host forbids it
+	TooBig      uint64 // larger than the interface carries
+	Closed      uint64 // the connection was closed
+	Other       uint64
+}
+
+// Total returns the sum of all causes.
+func (e *SendErrors) Total() uint64 {
+	return e.NoBuffers + e.Unreachable + e.Refused + e.TooBig + e.Closed + e.Other
+}
+
+// add counts n packets that failed for err.
+func (e *SendErrors) add(err error, n uint64) {
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		e.Closed += n
+	case isQueueFull(err):
+		e.NoBuffers += n
+	case isAny(err, syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN,
+		syscall.ENODEV, syscall.ENXIO, syscall.EADDRNOTAVAIL, syscall.EINVAL):
+		e.Unreachable += n // EINVAL: the source address is no longer on this host
+	case isAny(err, syscall.EPERM, syscall.EACCES):
+		e.Refused += n
+	case isAny(err, syscall.EMSGSIZE):
+		e.TooBig += n
+	default:
+		e.Other += n
+	}
+}
+
+// isQueueFull reports whether a send failed because a queue below the socket
+// is full, which passes by itself.
+func isQueueFull(err error) bool { return isAny(err, syscall.ENOBUFS, syscall.EAGAIN, syscall.ENOMEM) }
+
+// isRefused reports whether the other host said that nobody listens.
+func isRefused(err error) bool { return isAny(err, syscall.ECONNREFUSED) }
+
+func isAny(err error, causes ...syscall.Errno) bool {
+	for _, c := range causes {
+		if errors.Is(err, c) {
+			return true
+		}
+	}
+	return false
+}
