@@ -38,13 +38,13 @@ const DefaultModule = "default"
 
 // Limits of a request. What is beyond them is refused with 400.
 const (
-	MaxRequest = 64 << 20 // bytes of a request's body
-	MaxPaths   = 10000    // pushed paths
-	MaxPath    = 4096     // bytes of a path
-	MaxRules   = 10000    // filter rules
-	MaxPattern = 4096     // bytes of a pattern
-	MaxTargets = 10000    // targets
-	MaxName    = 64       // bytes of a member's or module's name
+	MaxRequest = 1 << 20 // bytes of a request's body
+	MaxPaths   = 10000   // pushed paths
+	MaxPath    = 4096    // bytes of a path
+	MaxRules   = 10000   // filter rules
+	MaxPattern = 4096    // bytes of a pattern
+	MaxTargets = 10000   // targets
+	MaxName    = 64      // bytes of a member's or module's name
 	MaxSeconds = 7 * 24 * 3600
 )
 

@@ -1,0 +1,55 @@
+package control
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Line returns the line for people that ends a push.
+func (s *Summary) Line() string {
+	var b strings.Builder
+	switch {
+	case s.Exit == ExitNobody:
+		b.WriteString("nothing sent: " + or(string(s.Reason), "there is nobody to push to"))
+		return b.String()
+	case s.Exit == ExitAborted:
+		b.WriteString("aborted, nothing was changed anywhere")
+		if s.Reason != "" {
+			b.WriteString(": " + string(s.Reason))
+		}
+		return b.String()
+	case s.DryRun:
+		b.WriteString("(dryrun) ")
+	}
+	fmt.Fprintf(&b, "members: %d done, %d late, %d failed, %d lost, %d missing; ", s.Done, s.Late, s.Failed, s.Lost, s.Missing)
+	fmt.Fprintf(&b, "%d files, %s of content; ", s.Files, Bytes(s.Bytes))
+	fmt.Fprintf(&b, "sent %s, repaired %s; %.2f seconds", Bytes(s.BytesSent), Bytes(s.BytesRepaired), s.Seconds)
+	return b.String()
+}
+
+func or(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// Bytes writes a number of bytes for people: exact below 10,000, with three
+// digits and a binary unit above.
+func Bytes(n uint64) string {
+	if n < 10000 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	v, unit := float64(n)/1024, 0
+	for v >= 999.5 && unit < 5 {
+		v /= 1024
+		unit++
+	}
+	digits := 2
+	if v >= 99.95 {
+		digits = 0
+	} else if v >= 9.995 {
+		digits = 1
+	}
+	return fmt.Sprintf("%.*f %ciB", digits, v, "KMGTPE"[unit])
+}
