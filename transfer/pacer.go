@@ -1,0 +1,39 @@
+package transfer
+
+import "time"
+
+// Pacer spreads bytes evenly over time at one rate for data, repair and control.
+//
+// It keeps the instant at which the next packet is due. A packet moves it on
+// by its own duration at the rate; an idle time is made up for by at most one
+// train, so that no more than max(one packet, rate x 250 microseconds) goes
+// back to back however late it is asked.
+type Pacer struct {
+	rate int64 // bytes a second
+	due  time.Time
+}
+
+// NewPacer returns a pacer of rate bytes a second (at least 1) that is due at
+// once.
+func NewPacer(rate int64, now time.Time) Pacer { return Pacer{rate: max(1, rate), due: now} }
+
+// SetRate changes the rate for what is charged from here on.
+func (p *Pacer) SetRate(rate int64) { p.rate = max(1, rate) }
+
+// Rate returns the rate in bytes a second.
+func (p *Pacer) Rate() int64 { return p.rate }
+
+// Ready reports whether a packet may be sent now.
+func (p *Pacer) Ready(now time.Time) bool { return !p.due.After(now) }
+
+// Due returns the earliest time at which a packet may be sent.
+func (p *Pacer) Due() time.Time { return p.due }
+
+// Charge accounts for a packet of the given number of bytes sent now.
+func (p *Pacer) Charge(now time.Time, bytes int) {
+	cost := time.Duration(int64(bytes) * int64(time.Second) / p.rate)
+	if earliest := now.Add(-max(0, trainTime-cost)); p.due.Before(earliest) {
+		p.due = earliest
+	}
+	p.due = p.due.Add(cost)
+}

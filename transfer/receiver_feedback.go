@@ -1,0 +1,379 @@
+package transfer
+
+import (
+	"math"
+	"time"
+
+	"makuo/protocol"
+)
+
+// Values of the damping of feedback.
+const (
+	smallRoster  = 20                     // below it, backoff is 0 to 1 round trips
+	backoffLarge = 6                      // K of the backoff above it: feedback is unicast
+	holdLeast    = 5 * time.Millisecond   // before a NAK is repeated
+	holdMost     = 160 * time.Millisecond // after doubling in vain
+	reorderTime  = 2 * time.Millisecond   // after which a late packet counts as lost
+	burst        = 6                      // messages saved up at most
+	memberSpread = 50 * time.Microsecond  // each roster member adds it to spreads and gaps
+	slowGap      = time.Second / 3        // between messages of one member of a large roster
+	bucketLeast  = 2 * time.Millisecond   // refill of a small roster's bucket
+	answerLeast  = 25 * time.Millisecond  // between answers to State
+	largeRoster  = 100                    // from here on slowGap holds
+)
+
+// feedbackState decides when a Receiver speaks.
+//
+// A message is due for one of two causes: naks, after a backoff from the
+// detection of a gap; or word, for progress, for a State to be answered, for
+// the end of what is known. A bucket of messages bounds both: it refills every
+// gap, from 2 ms for a few members to a third of a second from 100 members on,
+// so that the origin hears some hundreds a second in all, or 3 a member. The
+// last message of the bucket is kept for the end.
+type feedbackState struct {
+	roster int
+	rtt    time.Duration
+	start  time.Time
+
+	gotState bool
+	seq      uint32
+	echo     uint64
+	arrived  time.Time
+	blocks   uint32 // State.Blocks
+	packets  uint32 // State.Packets
+
+	nakDue  time.Time // zero: no gap is known
+	wordDue time.Time // zero: nothing to say
+	wordEnd bool      // the word is that of the end
+	last    time.Time // of the last message
+	tokens  float64
+	filled  time.Time // when tokens was right
+	dirty   bool      // progress has not been looked at
+	starved bool      // gaps are not asked for, for want of room
+
+	lastData time.Time
+	full     bool
+	freed    uint64 // bytes ever consumed
+	told     uint64 // of them, at the last message
+	toldMark uint32 // consumed mark at the last message
+
+	fb    protocol.Feedback
+	naks  [protocol.MaxNaks]protocol.Nak
+	bits  []byte
+	space int // bytes of naks that fit
+}
+
+func (f *feedbackState) init(now time.Time) {
+	f.rtt, f.start, f.lastData, f.last = firstRTT, now, now, now
+	f.tokens, f.filled = burst, now
+	f.bits = make([]byte, 0, protocol.MaxNaks*protocol.MaxSymbols/8)
+}
+
+// SetRoster tells the number of members of the push, which the damping of
+// feedback goes by: an estimate, such as the number of members known, is good
+// enough until the push header says it.
+func (r *Receiver) SetRoster(members int) { r.state.roster = max(1, members) }
+
+// gap is the interval at which the bucket refills.
+func (f *feedbackState) gap() time.Duration {
+	n := time.Duration(min(f.roster, largeRoster))
+	return max(bucketLeast, n*n*slowGap/(largeRoster*largeRoster))
+}
+
+// answerGap is the least interval of answers to State.
+func (f *feedbackState) answerGap() time.Duration {
+	return max(answerLeast, time.Duration(min(f.roster, largeRoster))*slowGap/largeRoster)
+}
+
+// spread is the time over which the members' messages of one cause are spread.
+func (f *feedbackState) spread() time.Duration {
+	if f.roster < smallRoster {
+		return f.rtt * time.Duration(f.roster) / smallRoster
+	}
+	return min(slowGap, time.Duration(f.roster)*memberSpread)
+}
+
+// backoff returns the random delay before a first NAK: a truncated exponential
+// distribution over K round trips (RFC 5401, section 3.2.2), so that of many
+// members a few speak early and the others see the repair.
+func (r *Receiver) backoff() time.Duration {
+	f := &r.state
+	k := float64(f.roster) / smallRoster
+	if f.roster == 1 {
+		return 0
+	}
+	if f.roster >= smallRoster {
+		k = backoffLarge
+	}
+	lambda := math.Log(float64(f.roster)) + 1
+	t := math.Log(1+r.rng.Float64()*(math.Exp(lambda)-1)) / lambda
+	return time.Duration(k * t * float64(f.rtt))
+}
+
+// HandleState takes a state message of the stream's origin.
+func (r *Receiver) HandleState(now time.Time, st *protocol.State) {
+	f := &r.state
+	if st.Stream != r.cfg.Stream || f.gotState && !before(f.seq, st.Seq) {
+		return
+	}
+	f.gotState, f.seq, f.echo, f.arrived = true, st.Seq, st.Time, now
+	f.rtt = max(time.Microsecond, min(st.RTT, maxRTT))
+	f.blocks, f.packets = st.Blocks, st.Packets
+	if r.consumed < f.blocks {
+		r.arm(now)
+	}
+	due := now.Add(r.random(f.spread()))
+	if next := f.last.Add(f.answerGap()); next.After(due) {
+		due = next
+	}
+	f.word(due)
+	f.dirty = true
+}
+
+func (r *Receiver) random(d time.Duration) time.Duration {
+	return time.Duration(r.rng.Float64() * float64(d))
+}
+
+func (f *feedbackState) word(due time.Time) {
+	if f.wordDue.IsZero() || due.Before(f.wordDue) {
+		f.wordDue = due
+	}
+}
+
+// arm starts the backoff of a NAK, if it is not running.
+func (r *Receiver) arm(now time.Time) {
+	if r.state.nakDue.IsZero() {
+		r.state.nakDue = now.Add(r.backoff())
+	}
+}
+
+// advanceFront takes note that a symbol of a block of k symbols was seen: all
+// symbols before it have been sent.
+func (r *Receiver) advanceFront(now time.Time, block uint32, index, k int) {
+	seen := at(block, index)
+	if seen > r.front {
+		r.arm(now)
+	}
+	next := at(block, index+1)
+	if index+1 >= k {
+		next = at(block+1, 0)
+	}
+	r.front = max(r.front, next)
+}
+
+// shiftLag remembers the front before each of the last packets, so that a
+// symbol overtaken by as many as len(lag) is not yet taken as lost.
+func (r *Receiver) shiftLag() {
+	r.lag[r.lagAt] = r.front
+	r.lagAt = (r.lagAt + 1) % len(r.lag)
+}
+
+// settled returns the position before which what is missing counts as lost.
+func (r *Receiver) settled(now time.Time) position {
+	p := r.lag[r.lagAt]
+	if now.Sub(r.state.lastData) >= reorderTime {
+		p = r.front
+	}
+	return max(p, at(r.state.blocks, 0))
+}
+
+// noteConsumed takes note of progress, to be looked at by the next Poll.
+func (r *Receiver) noteConsumed() { r.state.dirty = true }
+
+// Poll returns the Feedback to send now, or nil, and the time of the next
+// call: the zero time if only another event can bring something to say. It is
+// to be called after each event and is cheap when nothing is due. The message
+// is valid until the next call; the caller may add flags to it.
+func (r *Receiver) Poll(now time.Time) (*protocol.Feedback, time.Time) {
+	f := &r.state
+	if f.dirty {
+		r.progress(now)
+	}
+	for {
+		due, isNak := f.due()
+		if due.IsZero() {
+			return nil, time.Time{}
+		}
+		if ready := f.ready(); ready.After(due) {
+			due = ready
+		}
+		if due.After(now) {
+			return nil, due
+		}
+		n := 0
+		if !f.nakDue.IsZero() && !f.nakDue.After(now) {
+			n = r.collect(now)
+		}
+		if n == 0 && isNak {
+			continue // the gap has closed or is held off
+		}
+		return r.message(now, n), f.after()
+	}
+}
+
+// due returns the earlier of the two causes.
+func (f *feedbackState) due() (at time.Time, isNak bool) {
+	if f.nakDue.IsZero() || !f.wordDue.IsZero() && !f.nakDue.Before(f.wordDue) {
+		return f.wordDue, false
+	}
+	return f.nakDue, true
+}
+
+// ready returns when the bucket lets the next message out.
+func (f *feedbackState) ready() time.Time {
+	need := 1.0
+	if !f.wordEnd && f.roster >= smallRoster {
+		need = 2
+	}
+	at := f.last.Add(min(slowGap, time.Duration(f.roster)*memberSpread))
+	if f.tokens < need {
+		if full := f.filled.Add(time.Duration((need - f.tokens) * float64(f.gap()))); full.After(at) {
+			at = full
+		}
+	}
+	return at
+}
+
+// after returns when to call again after a message.
+func (f *feedbackState) after() time.Time {
+	due, _ := f.due()
+	if due.IsZero() {
+		return due
+	}
+	if ready := f.ready(); ready.After(due) {
+		return ready
+	}
+	return due
+}
+
+// progress looks for what consumption makes worth saying.
+func (r *Receiver) progress(now time.Time) {
+	f := &r.state
+	f.dirty = false
+	if f.starved {
+		f.starved = false
+		r.arm(now)
+	}
+	if f.freed-f.told >= uint64(max(1, r.cfg.Room/8)) {
+		f.word(now.Add(r.random(f.spread())))
+	}
+	if r.consumed <= f.toldMark || at(r.consumed, 0) < r.front || r.consumed < f.blocks {
+		f.wordEnd = false
+		return
+	}
+	// Everything known is consumed: if the origin said so itself, tell it soon;
+	// if not, more may be under way, so wait until the stream is quiet.
+	due := now
+	if f.blocks != r.consumed {
+		due = f.lastData.Add(max(f.rtt, reorderTime))
+	}
+	f.wordEnd = true
+	f.word(due.Add(r.random(f.spread())))
+}
+
+// collect gathers the NAKs that may be made now, oldest first, as many as fit
+// a packet, and sets the time for the next look.
+func (r *Receiver) collect(now time.Time) (n int) {
+	f := &r.state
+	f.bits, f.nakDue = f.bits[:0], time.Time{}
+	f.space = r.cfg.Payload - protocol.PrefixLen - protocol.FeedbackFixed - protocol.CheckLen
+	settled, held, guess := r.settled(now), r.held, max(1, r.largest)
+	if r.front > settled {
+		f.look(now.Add(reorderTime))
+	}
+	end := settled.block()
+	if settled.symbol() > 0 {
+		end++
+	}
+	end = r.consumed + min(end-min(end, r.consumed), MaxAhead)
+	if end > r.consumed {
+		r.reach(end - 1)
+	}
+	for id := r.oldest; id < end; id++ {
+		b := r.slot(id)
+		if b.state >= blockComplete {
+			continue
+		}
+		if b.state == blockUnknown {
+			need := max(0, guess-b.length)
+			if id != r.oldest && held+need > r.cfg.Room {
+				f.starved = true
+				break
+			}
+			held += need
+		}
+		nak := protocol.Nak{Block: id, All: b.state == blockUnknown}
+		if !nak.All {
+			lost := b.missing
+			if id == settled.block() {
+				sent := below(settled.symbol())
+				lost[0] &= sent[0]
+				lost[1] &= sent[1]
+			}
+			if lost.empty() {
+				continue
+			}
+			from := len(f.bits)
+			f.bits = lost.appendMissing(f.bits)
+			nak.Missing = f.bits[from:len(f.bits):len(f.bits)]
+		}
+		if b.nakAt.After(now) {
+			f.look(b.nakAt)
+			continue
+		}
+		if n == protocol.MaxNaks || nak.NakLen() > f.space {
+			f.look(now)
+			break
+		}
+		f.space -= nak.NakLen()
+		f.naks[n] = nak
+		n++
+		b.nakAt = now.Add(min(holdMost, max(holdLeast, f.rtt*3/2)<<b.tries))
+		b.tries = min(b.tries+1, 6)
+		f.look(b.nakAt)
+	}
+	return n
+}
+
+// look makes sure that gaps are looked at again by then.
+func (f *feedbackState) look(at time.Time) {
+	if f.nakDue.IsZero() || at.Before(f.nakDue) {
+		f.nakDue = at
+	}
+}
+
+// message builds a Feedback with the first n NAKs that were collected.
+func (r *Receiver) message(now time.Time, n int) *protocol.Feedback {
+	f := &r.state
+	f.tokens = min(burst, f.tokens+float64(now.Sub(f.filled))/float64(f.gap())) - 1
+	f.filled, f.last = now, now
+	f.wordDue, f.wordEnd = time.Time{}, false
+	f.told, f.toldMark = f.freed, r.consumed
+	f.fb = protocol.Feedback{
+		Stream: r.cfg.Stream, Consumed: r.consumed, Received: r.packets,
+		Room:    uint32(min(int64(r.cfg.Room)+int64(r.beyond), math.MaxUint32)),
+		Highest: r.sentBefore(),
+		Clock:   uint64(max(0, now.Sub(f.start)/time.Microsecond)),
+		Naks:    f.naks[:n],
+	}
+	if f.gotState {
+		f.fb.Echo, f.fb.Held = f.echo, now.Sub(f.arrived)
+	}
+	if f.full {
+		f.fb.Flags |= protocol.FlagFull
+		f.full = false
+	}
+	r.stats.Feedback++
+	r.stats.Naks += uint64(n)
+	return &f.fb
+}
+
+// sentBefore returns the sequence number before which all packets are known to
+// have been sent: from the packets received and from the newest State, so that
+// a NAK of a lost tail is not taken for one made too early.
+func (r *Receiver) sentBefore() uint32 {
+	if !r.gotAny || r.state.gotState && before(r.highest, r.state.packets) {
+		return r.state.packets
+	}
+	return r.highest
+}
