@@ -55,3 +55,6 @@ func isAny(err error, causes ...syscall.Errno) bool {
 	}
 	return false
 }
+
+// errTooBig is what a network says of a packet larger than its MTU.
+var errTooBig error = syscall.EMSGSIZE
