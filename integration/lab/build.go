@@ -24,8 +24,8 @@ var binaries struct {
 	err  string
 }
 
-// Binary is the path of makuod or msync, built from this module. The test skips
-// when the module does not have such a command.
+// Binary is the path of makuod or msync, built from this module. The test
+// ends when they cannot be built.
 func Binary(t testing.TB, name string) string {
 	t.Helper()
 	binaries.once.Do(buildBinaries)

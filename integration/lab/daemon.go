@@ -29,8 +29,10 @@ type Daemon struct {
 	stopped bool          // the test asked it to end
 }
 
-// startDaemon starts a prepared command as a daemon whose output goes to a log.
-func startDaemon(t testing.TB, cmd *exec.Cmd, name, logName string) *Daemon {
+// StartDaemon starts a prepared command as a daemon whose output goes to a log.
+// The caller ends it with Terminate and Reap, or Kill, and then judges it with
+// Inspect; a Host does so by itself.
+func StartDaemon(t testing.TB, cmd *exec.Cmd, name, logName string) *Daemon {
 	t.Helper()
 	log, err := os.OpenFile(logName, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -49,8 +51,8 @@ func startDaemon(t testing.TB, cmd *exec.Cmd, name, logName string) *Daemon {
 	return d
 }
 
-// awaitAnswer asks until there is an answer; the test ends when the daemon does.
-func (d *Daemon) awaitAnswer(ask func() error) {
+// AwaitAnswer asks until there is an answer; the test ends when the daemon does.
+func (d *Daemon) AwaitAnswer(ask func() error) {
 	d.t.Helper()
 	WaitFor(d.t, "an answer from the daemon of "+d.name, func() error {
 		select {
@@ -98,7 +100,7 @@ func (d *Daemon) Terminate() {
 	d.Peak()
 	select {
 	case <-d.ended:
-		return // by itself: inspect says so
+		return // by itself: Inspect says so
 	default:
 	}
 	d.stopped = true
@@ -141,8 +143,9 @@ func (d *Daemon) Peak() uint64 {
 // alarms are what must never stand in a daemon's log.
 var alarms = []string{"\npanic: ", "\nfatal error: ", "WARNING: DATA RACE", "goroutine 1 [running]"}
 
-// inspect judges an ended daemon.
-func (d *Daemon) inspect() {
+// Inspect judges an ended daemon: it must have ended cleanly and only when asked
+// to, without alarms in its log, and with a peak of memory below MemoryLimit.
+func (d *Daemon) Inspect() {
 	d.t.Helper()
 	log, _ := os.ReadFile(d.logName)
 	for _, a := range alarms {

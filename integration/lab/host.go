@@ -92,8 +92,8 @@ func (h *Host) StartBare(dir string, args ...string) *Daemon {
 	}
 	log := filepath.Join(h.logDir, fmt.Sprintf("makuod.%d.log", len(h.past)+1))
 	cmd := h.Command(dir, append([]string{Binary(h.lab.t, "makuod")}, args...)...)
-	h.daemon = startDaemon(h.lab.t, cmd, h.Name, log)
-	h.daemon.awaitAnswer(func() error {
+	h.daemon = StartDaemon(h.lab.t, cmd, h.Name, log)
+	h.daemon.AwaitAnswer(func() error {
 		if r := h.run(BaseDir, "--members"); r.Exit != 0 {
 			return fmt.Errorf("msync --members: %s", r)
 		}
@@ -143,7 +143,7 @@ func (h *Host) reap() {
 		h.past, h.daemon = append(h.past, h.daemon), nil
 	}
 	for _, d := range h.past {
-		d.inspect()
+		d.Inspect()
 	}
 }
 

@@ -96,12 +96,16 @@ var labs atomic.Int64
 func newMark() string { return fmt.Sprintf("%s:%d", owner(), labs.Add(1)) }
 
 func markedEnv(mark string) []string {
-	env := []string{markVar + "=" + mark}
+	return append(CleanEnv(), markVar+"="+mark)
+}
+
+// CleanEnv is this process's environment without what its user set for makuo.
+func CleanEnv() []string {
+	var env []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
 		switch {
 		case strings.HasPrefix(name, "MAKUO"), name == "MSYNC_TARGET", name == "XDG_RUNTIME_DIR":
-			// what the user of this machine set for daemons is not for the lab's
 		default:
 			env = append(env, kv)
 		}

@@ -92,6 +92,7 @@ func (l *Lab) newSwitch() *keeper {
 const hostSetup = `set -e
 echo "$1" >/proc/sys/kernel/hostname
 mount -t tmpfs -o size=64m,mode=755 lab /run
+mount -t tmpfs -o size=64m,mode=755 lab /var/lib
 mkdir /run/base /run/state /run/tmp
 mount -t tmpfs -o size="$2",nr_inodes=0,mode=755 base /run/base
 ip link set lo up
