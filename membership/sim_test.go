@@ -39,8 +39,10 @@ type node struct {
 }
 
 type packet struct {
-	from *node
-	out  Out
+	from   *node
+	out    Out
+	beacon protocol.Beacon
+	detail protocol.Detail
 }
 
 type queue []*node
@@ -90,7 +92,7 @@ func (b *bus) kill(n *node) {
 
 func (b *bus) leave(n *node) {
 	for _, o := range n.table.Stop(b.now) {
-		b.fifo = append(b.fifo, packet{n, o})
+		b.fifo = append(b.fifo, packet{from: n, out: o})
 	}
 	b.kill(n)
 	b.drain()
@@ -100,7 +102,7 @@ func (b *bus) poll(n *node) {
 	out, events, next := n.table.Poll(b.now)
 	b.events(n, events)
 	for _, o := range out {
-		b.fifo = append(b.fifo, packet{n, o})
+		b.fifo = append(b.fifo, packet{from: n, out: o})
 	}
 	if !next.After(b.now) {
 		b.t.Fatalf("Poll at %v asks to be called at %v", b.now.Sub(b.start), next.Sub(b.start))
@@ -121,6 +123,7 @@ func (b *bus) drain() {
 	for len(b.fifo) > 0 {
 		p := b.fifo[0]
 		b.fifo = b.fifo[1:]
+		p.parse(b.t)
 		size := int64(wireOverhead + len(p.out.Body))
 		b.bytes += size
 		b.byType[p.out.Type] += size
@@ -129,40 +132,45 @@ func (b *bus) drain() {
 		}
 		if p.out.To.IsValid() {
 			if n := b.byAddr[p.out.To]; n != nil && b.rnd.Float64() >= b.loss {
-				b.deliver(n, p)
+				b.deliver(n, &p)
 			}
 			continue
 		}
 		for _, n := range b.nodes {
 			if n != p.from && (b.loss == 0 || b.rnd.Float64() >= b.loss) {
-				b.deliver(n, p)
+				b.deliver(n, &p)
 			}
 		}
 	}
 }
 
-func (b *bus) deliver(n *node, p packet) {
+func (b *bus) deliver(n *node, p *packet) {
 	pre := p.from.pre
 	pre.Type = p.out.Type
 	switch p.out.Type {
 	case protocol.TypeBeacon:
-		m, err := protocol.ParseBeacon(p.out.Body)
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		b.events(n, n.table.HandleBeacon(b.now, p.from.addr, pre, m))
+		b.events(n, n.table.HandleBeacon(b.now, p.from.addr, pre, p.beacon))
 	case protocol.TypeLeave:
 		b.events(n, n.table.HandleLeave(b.now, p.from.addr, pre))
 	case protocol.TypeAsk:
 		n.table.HandleAsk(b.now, p.from.addr, pre)
 	case protocol.TypeDetail:
-		m, err := protocol.ParseDetail(p.out.Body)
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		b.events(n, n.table.HandleDetail(b.now, pre, m))
+		b.events(n, n.table.HandleDetail(b.now, pre, p.detail))
 	}
 	b.poll(n)
+}
+
+func (p *packet) parse(t *testing.T) {
+	var err error
+	switch p.out.Type {
+	case protocol.TypeBeacon:
+		p.beacon, err = protocol.ParseBeacon(p.out.Body)
+	case protocol.TypeDetail:
+		p.detail, err = protocol.ParseDetail(p.out.Body)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // run lets d pass.
@@ -212,7 +220,7 @@ func (b *bus) newcomer(name string, host int) (known, knows time.Duration, n *no
 			}
 		}
 	}
-	for end := b.now.Add(time.Minute); b.now.Before(end) && (known == 0 || knows == 0); {
+	for end := b.now.Add(time.Minute); b.now.Before(end) && (told < others || knows == 0); {
 		b.run(100 * time.Millisecond)
 	}
 	b.on = nil
@@ -233,7 +241,11 @@ func TestSmallClusters(t *testing.T) {
 				}
 				b.run(10 * time.Second)
 				flaps := 0
-				b.on = func(*node, Event) { flaps++ }
+				b.on = func(_ *node, e Event) {
+					if e.Kind != EventDetail {
+						flaps++
+					}
+				}
 				b.run(2 * time.Minute)
 				if flaps != 0 {
 					t.Errorf("%d events in two minutes in which nothing happened", flaps)
@@ -320,21 +332,25 @@ func TestHeavyLoss(t *testing.T) {
 	}
 }
 
-func TestThousand(t *testing.T) {
-	const n = 1000
-	for _, loss := range []float64{0, 0.05, 0.3} {
-		t.Run(fmt.Sprintf("loss %v", loss), func(t *testing.T) {
-			if testing.Short() && loss != 0.05 {
-				t.Skip("-short: only one loss rate with 1,000 members")
+// All start at the same moment, the hardest case.
+func TestLargeClusters(t *testing.T) {
+	for _, c := range []struct {
+		n    int
+		loss float64
+	}{{400, 0}, {1000, 0.05}, {400, 0.3}} {
+		n, loss := c.n, c.loss
+		t.Run(fmt.Sprintf("%d members, loss %v", n, loss), func(t *testing.T) {
+			if testing.Short() && n > 400 {
+				t.Skip("-short: no cluster of 1,000")
 			}
 			b := newBus(t, 11, loss)
 			for i := range n {
 				b.add(fmt.Sprintf("server-%04d.example", i), i+1, 5001, nil)
 			}
 			t.Logf("first 10 s: %.0f B/s", b.rate(10*time.Second))
-			for k := range 3 {
-				r := b.rate(5 * time.Second)
-				t.Logf("after %d s: %.0f B/s, beacons %d, details %d, asks %d", 15+5*k, r, b.byType[1]/5, b.byType[4]/5, b.byType[3]/5)
+			for k := range 4 {
+				r := b.rate(3 * time.Second)
+				t.Logf("after %d s: %.0f B/s, beacons %d, details %d, asks %d", 13+3*k, r, b.byType[1]/3, b.byType[4]/3, b.byType[3]/3)
 				if r > 50000 {
 					t.Errorf("%.0f bytes a second", r)
 				}
