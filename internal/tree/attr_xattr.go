@@ -31,6 +31,9 @@ func readXattrs(privileged bool, list func() ([]string, error), get func(attr st
 		case err != nil:
 			return nil, err
 		}
+		if len(value) == 0 {
+			value = nil // as it is parsed
+		}
 		total += len(name) + len(value)
 		if len(xs) == protocol.MaxXattrs || total > protocol.MaxXattrBytes || len(name) > protocol.MaxXattrName {
 			return nil, fmt.Errorf("it has more extended attributes than are carried: %d of %d bytes at most",
