@@ -1,0 +1,66 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// StateDir is the open and locked directory for what must outlive a daemon.
+// The lock is the process's and ends with it, however it ends.
+type StateDir struct {
+	path string
+	dir  *os.File
+}
+
+// OpenStateDir creates the directory where it is missing, gives it to owner
+// with mode 0700, and locks it. It fails if another daemon has it locked.
+func OpenStateDir(path string, owner Credentials) (*StateDir, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("state directory %s: %w; name another with --state", path, err)
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("state directory %s: %w; name another with --state", path, err)
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("state directory %s: open: %w; it must be a directory that this daemon may read", path, err)
+	}
+	s := &StateDir{path: path, dir: os.NewFile(uintptr(fd), path)}
+	if err := s.take(owner); err != nil {
+		s.dir.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// take locks the open directory and gives it to owner. It works on the
+// descriptor only, so that nobody can put another directory in its place in
+// between.
+func (s *StateDir) take(owner Credentials) error {
+	err := unix.Flock(int(s.dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("state directory %s is in use by another makuod; stop that one, or give this one its own --socket or --state", s.path)
+	}
+	if err != nil {
+		return fmt.Errorf("state directory %s: lock: %w; it must be on a local file system", s.path, err)
+	}
+	if owner.Changes() {
+		if err := s.dir.Chown(owner.UID, owner.GID); err != nil {
+			return fmt.Errorf("state directory %s: give it to user %d: %w", s.path, owner.UID, errors.Unwrap(err))
+		}
+	}
+	if err := s.dir.Chmod(0o700); err != nil {
+		return fmt.Errorf("state directory %s: %w; it belongs to somebody else, name another with --state", s.path, err)
+	}
+	return nil
+}
+
+// Path returns the directory's path.
+func (s *StateDir) Path() string { return s.path }
+
+// Close gives the lock up. What is in the directory stays.
+func (s *StateDir) Close() error { return s.dir.Close() }
