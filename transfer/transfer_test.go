@@ -1,0 +1,167 @@
+package transfer
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"makuo/protocol"
+)
+
+// mixed makes blocks of all lengths, the limits included.
+func mixed(i int, rng *rand.Rand) int {
+	switch rng.IntN(6) {
+	case 0:
+		return 1 + rng.IntN(20)
+	case 1:
+		return 1424 * (1 + rng.IntN(3))
+	case 2:
+		return protocol.MaxBlock
+	}
+	return 1 + rng.IntN(128<<10)
+}
+
+func TestEveryBlockArrivesOnce(t *testing.T) {
+	ms := time.Millisecond
+	for name, cfg := range map[string]simConfig{
+		"clean":          {members: 1, blocks: 100},
+		"clean 8":        {members: 8, blocks: 100},
+		"loss 1 %":       {members: 4, blocks: 100, loss: 0.01},
+		"loss 10 %":      {members: 4, blocks: 100, loss: 0.1},
+		"loss 30 %":      {members: 3, blocks: 60, loss: 0.3, back: 0.3},
+		"bursts":         {members: 3, blocks: 100, loss: 0.05, burst: 40},
+		"reorder":        {members: 3, blocks: 100, jitter: 2 * ms},
+		"all":            {members: 5, blocks: 100, loss: 0.1, jitter: 3 * ms, duplicate: 0.1, back: 0.2, delay: 2 * ms},
+		"feedback lost":  {members: 2, blocks: 100, loss: 0.02, back: 0.8},
+		"tiny room":      {members: 3, blocks: 60, loss: 0.3, room: 1000},
+		"tiny window":    {members: 3, blocks: 60, loss: 0.3, window: 1000},
+		"tiny both":      {members: 3, blocks: 60, loss: 0.3, room: 200 << 10, window: 300 << 10, back: 0.3, jitter: ms},
+		"slow upper":     {members: 3, blocks: 60, loss: 0.05, room: 400 << 10, consume: 20 * ms},
+		"failing blocks": {members: 3, blocks: 60, loss: 0.05, room: 400 << 10, fail: 0.3, consume: ms},
+		"40 members":     {members: 40, blocks: 40, loss: 0.02},
+		"far away":       {members: 3, blocks: 100, loss: 0.02, delay: 50 * ms},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(3) {
+				if cfg.blockLen = mixed; seed == 0 {
+					cfg.blockLen = nil
+				}
+				m := newSim(t, cfg, seed)
+				m.run()
+				m.check()
+				st := m.s.Stats()
+				t.Logf("seed %d: %v, sent %d, repaired %d, feedback %d, naks %d, stale %d, rate %d Mbit/s", seed, m.now.Sub(m.t0).Round(ms),
+					st.Sent, st.Repaired, st.Feedback, st.Naks, st.StaleSymbols, m.s.Rate()*8/1e6)
+				if st.Absurd != 0 {
+					t.Errorf("%d absurd messages", st.Absurd)
+				}
+			}
+		})
+	}
+}
+
+// One member must be sent about what it lost and no more.
+func TestRepairIsBounded(t *testing.T) {
+	for _, loss := range []float64{0, 0.001, 0.01, 0.05, 0.2} {
+		for _, members := range []int{1, 4, 16} {
+			t.Run(fmt.Sprintf("%g of %d", loss, members), func(t *testing.T) {
+				m := newSim(t, simConfig{members: members, blocks: 200, loss: loss, jitter: 30 * time.Microsecond}, 5)
+				m.run()
+				m.check()
+				st := m.s.Stats()
+				// Sendings of one symbol until all have it, independent losses.
+				want, miss := 0.0, 1.0
+				for range 40 {
+					miss *= loss
+					p := 1.0
+					for range members {
+						p *= 1 - miss
+					}
+					want += 1 - p
+				}
+				got := float64(st.Repaired) / float64(st.Sent)
+				t.Logf("repaired %.4f, needed %.4f, naks %d, stale %d, feedback %d in %v", got, want, st.Naks, st.StaleSymbols, st.Feedback, m.now.Sub(m.t0))
+				if got > want*1.15+0.002 {
+					t.Errorf("repaired %.4f of what was sent, %.4f is needed", got, want)
+				}
+			})
+		}
+	}
+}
+
+func TestDeadMembersHoldNothingBack(t *testing.T) {
+	m := newSim(t, simConfig{members: 4, blocks: 300, loss: 0.02, window: 2 << 20}, 1)
+	m.at(m.t0.Add(300*time.Millisecond), func() { m.recv[1].dead = true })
+	m.at(m.t0.Add(500*time.Millisecond), func() { m.recv[3].dead = true })
+	var stuck uint32
+	m.at(m.t0.Add(2*time.Second), func() { stuck = m.s.Blocks(); m.s.Drop(1); m.s.Drop(1); m.pump() })
+	m.at(m.t0.Add(3*time.Second), func() { m.s.Drop(3); m.pump() })
+	m.run()
+	m.check()
+	if stuck >= 300 {
+		t.Fatalf("a dead member did not hold the window: %d blocks sent", stuck)
+	}
+	if m.s.Add(1) {
+		t.Error("a member came back whose blocks are dead")
+	}
+}
+
+func TestDroppedMemberComesBack(t *testing.T) {
+	m := newSim(t, simConfig{members: 3, blocks: 200, loss: 0.02}, 2)
+	m.at(m.t0.Add(200*time.Millisecond), func() { m.s.Drop(2) })
+	back := false
+	m.every = func(time.Time) {
+		if !back && m.now.Sub(m.t0) > 220*time.Millisecond {
+			back = m.s.Add(2)
+		}
+	}
+	m.run()
+	if !back {
+		t.Skip("its blocks were dead by then: nothing to see here")
+	}
+	m.check()
+}
+
+func TestUnwantedBlocksAreConsumed(t *testing.T) {
+	cares := func(member int) func(protocol.BlockKind, uint32, uint32) bool {
+		return func(_ protocol.BlockKind, first, _ uint32) bool { return int(first)%3 == member }
+	}
+	m := newSim(t, simConfig{members: 3, blocks: 150, loss: 0.05, cares: cares, window: 1 << 20, room: 300 << 10}, 3)
+	m.run()
+	for _, r := range m.recv {
+		if len(r.got) != 50 || r.done != 50 || !r.r.Complete(150) {
+			t.Errorf("member %d got %d blocks in %d deliveries", r.id, len(r.got), r.done)
+		}
+	}
+}
+
+func TestThousandMembersDoNotDrownTheOrigin(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: 1,000 members are left out")
+	}
+	m := newSim(t, simConfig{members: 1000, blocks: 160, lossOf: func(int) float64 { return 0.01 }, discard: true,
+		rate: RateConfig{Cap: 100e6 / 8}}, 4)
+	m.s.cfg.Release = nil
+	m.run()
+	m.check()
+	took := m.now.Sub(m.t0)
+	st := m.s.Stats()
+	t.Logf("%v: sent %d, repaired %d, feedback %d, rate %d", took, st.Sent, st.Repaired, st.Feedback, m.s.Rate()*8/1e6)
+	for _, r := range m.recv {
+		if limit := 6 + int(3*took.Seconds()) + 1; r.fb > limit {
+			t.Fatalf("member %d sent %d messages in %v, %d are allowed", r.id, r.fb, took, limit)
+		}
+	}
+	for i, j := 0, 0; j < len(m.heard); j++ {
+		for m.heard[j].Sub(m.heard[i]) > 100*time.Millisecond {
+			i++
+		}
+		if j-i >= 5000 {
+			t.Fatalf("%d messages in 100 ms", j-i)
+		}
+	}
+	if took > 8*time.Second {
+		t.Errorf("20 MB took %v", took)
+	}
+}
