@@ -1,0 +1,146 @@
+// Package daemon is one running makuod: its configuration, what it opens at
+// the start, the identity it takes on, its loop, its signals and its end.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap"
+
+	"makuo/internal/control"
+	"makuo/internal/transport"
+	"makuo/internal/tree"
+	"makuo/protocol"
+)
+
+// memoryLimit keeps the garbage collector ahead of the window: live data is
+// at most two windows of 24 MiB and some tables.
+const memoryLimit = 96 << 20
+
+// Run runs a daemon until ctx ends, and returns when everything it opened is
+// closed again. cfg must have passed Validate.
+func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
+	debug.SetMemoryLimit(memoryLimit)
+	who, err := cfg.Identity.Resolve()
+	if err != nil {
+		return err
+	}
+	state, err := OpenStateDir(cfg.State, who)
+	if err != nil {
+		return err
+	}
+	defer state.Close()
+	now := time.Now()
+	n := &node{cfg: cfg, log: log, session: newSession(), started: now, last: make(map[string]lastPush),
+		inbound: make(chan *transport.Inbound, 64), wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	n.prefix = protocol.Prefix{Version: protocol.Version, Cluster: protocol.ClusterID(cfg.Cluster), Session: n.session}
+	if n.conn, err = openConn(&cfg, n.session); err != nil {
+		return err
+	}
+	defer n.conn.Close()
+	listener, err := openSocket(&cfg, who)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	if err := who.Drop(); err != nil {
+		return fmt.Errorf("give up privileges: %w", err)
+	}
+	module, err := tree.OpenModule(tree.ModuleConfig{Name: tree.DefaultModule, Base: cfg.Base, Stage: cfg.Stage,
+		Protect: cfg.Protect, Devices: true, OwnerMatch: cfg.OwnerMatch})
+	if err != nil {
+		return err
+	}
+	defer module.Close()
+	n.modules = []*tree.Module{module}
+	n.outbox = transport.NewOutbox(n.conn, transport.OutboxConfig{})
+	if err := n.setUp(now, state.Path()); err != nil {
+		n.conn.Close()
+		n.outbox.Close()
+		return err
+	}
+	n.greet(who)
+	return n.serve(ctx, listener)
+}
+
+func openConn(cfg *Config, session protocol.Session) (transport.Conn, error) {
+	net := &cfg.Network
+	return transport.Open(transport.Config{Interface: net.Interface, Group: net.Group, Port: uint16(net.Port), TTL: net.TTL, MTU: net.MTU,
+		RecvBuffer: net.ReceiveBuffer, SendBuffer: net.SendBuffer, Cluster: protocol.ClusterID(cfg.Cluster), Session: session})
+}
+
+func openSocket(cfg *Config, who Credentials) (net.Listener, error) {
+	opt := control.SocketOptions{UID: -1, GID: -1}
+	if who.Changes() || cfg.Socket.Group != "" {
+		opt.UID, opt.GID = who.UID, who.GID
+		if cfg.Socket.Group != "" {
+			gid, err := LookupGroup(cfg.Socket.Group)
+			if err != nil {
+				return nil, fmt.Errorf("--socket-group: %w", err)
+			}
+			opt.GID = gid
+		}
+	}
+	return control.Listen(cfg.Socket.Path, opt)
+}
+
+// greet says once what an operator should know about this start.
+func (n *node) greet(who Credentials) {
+	for _, w := range n.cfg.Warnings() {
+		n.log.Warn(w)
+	}
+	info := n.conn.Info()
+	if info.Warning != "" {
+		n.log.Warn(info.Warning)
+	}
+	n.log.Info("started", zap.String("member", n.cfg.Name), zap.String("version", n.cfg.Version), zap.String("base", n.cfg.Base),
+		zap.String("interface", info.Interface), zap.Stringer("group", n.conn.Group()), zap.Stringer("address", n.conn.Local()),
+		zap.String("socket", n.cfg.Socket.Path), zap.String("state", n.cfg.State), zap.Int("uid", who.UID), zap.Int("gid", who.GID))
+}
+
+// serve runs the loop and the local API until ctx ends, then winds up stage by
+// stage: pushes are aborted and say so to their clients, the others are told
+// that this member leaves, the sockets close.
+func (n *node) serve(ctx context.Context, listener net.Listener) error {
+	server := control.NewServer(&backend{n})
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	received := make(chan struct{})
+	go func() {
+		defer close(received)
+		n.receive()
+	}()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go n.loop(ctx)
+	n.notify(NotifyReady)
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		cancel()
+	}
+	n.notify(NotifyStopping)
+	<-n.stopped
+	end, stop := context.WithTimeout(context.Background(), time.Second)
+	defer stop()
+	if err2 := server.Shutdown(end); err2 != nil && !errors.Is(err2, context.DeadlineExceeded) {
+		err = errors.Join(err, err2)
+	}
+	n.conn.Close()
+	n.outbox.Close()
+	<-received
+	n.log.Info("stopped")
+	return err
+}
+
+func (n *node) notify(state string) {
+	if err := Notify(state); err != nil {
+		n.log.Warn("the service manager was not told", zap.String("state", state), zap.Error(err))
+	}
+}

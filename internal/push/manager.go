@@ -1,0 +1,527 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"makuo/internal/tree"
+	"makuo/protocol"
+	"makuo/transfer"
+)
+
+// Message is a message body that can append itself.
+type Message interface{ Append([]byte) []byte }
+
+// Wire is what pushes are sent through. Its methods are called by the owner
+// of the Manager and never block.
+type Wire interface {
+	// Send sends one control message at once; a zero to is the group.
+	Send(to netip.AddrPort, t protocol.Type, m Message)
+	// Room returns how many more data trains are taken now.
+	Room() int
+	// SendData sends data packets to the group in one train, not before at.
+	// The packets are copied.
+	SendData(at time.Time, pkts []protocol.Data)
+	// Payload returns the UDP payload of a full packet.
+	Payload() int
+}
+
+// Config wires a Manager.
+type Config struct {
+	Self    protocol.Session
+	Name    string // of this member
+	Modules []*tree.Module
+	Store   *Store
+	Wire    Wire
+	Log     *zap.Logger
+	Spool   string // directory for unlinked files
+	RateCap int64  // bytes a second; 0: none
+	// NoReceive refuses all pushes of others.
+	NoReceive bool
+	// Post runs f on the owner, from any goroutine, soon.
+	Post func(f func(now time.Time))
+	// Probe finds out whether a UDP port is open; see transport.Conn.
+	Probe func(ctx context.Context, addr netip.AddrPort) error
+	// Unreachable reports whether a Probe's error says that the port is closed.
+	Unreachable func(error) bool
+}
+
+// Manager runs the pushes of one daemon: those it is the origin of and those
+// it is a member of. Its methods are called by one owner, except Push, Post's
+// functions excepted.
+type Manager struct {
+	cfg     Config
+	log     *zap.Logger
+	modules map[string]*tree.Module
+	locks   Locks
+	runs    []*run
+	members map[streamKey]*memberRun
+	pending []*pendingRun
+	streams uint32
+	last    int64 // start of the newest push of ours
+	pkts    []protocol.Data
+	wg      sync.WaitGroup
+	closing bool
+}
+
+type streamKey struct {
+	origin protocol.Session
+	stream uint32
+}
+
+// maxMemberRuns bounds the pushes a member knows of at a time.
+const maxMemberRuns = 256
+
+// New returns a Manager and takes over what Recover found.
+func New(cfg Config) *Manager {
+	m := &Manager{cfg: cfg, log: cfg.Log, modules: make(map[string]*tree.Module), members: make(map[streamKey]*memberRun)}
+	for _, mod := range cfg.Modules {
+		m.modules[mod.Name()] = mod
+	}
+	return m
+}
+
+func zapErr(err error) zap.Field { return zap.Error(err) }
+
+// Handle takes one packet of a type that belongs to pushes. The body is not
+// kept. Malformed bodies are an error for the caller to count.
+func (m *Manager) Handle(now time.Time, from netip.AddrPort, p protocol.Prefix, body []byte) error {
+	switch p.Type {
+	case protocol.TypeData:
+		d, err := protocol.ParseData(body)
+		if err != nil {
+			return err
+		}
+		if r := m.members[streamKey{p.Session, d.Stream}]; r != nil {
+			r.m.HandleData(now, &d)
+		}
+		return nil
+	case protocol.TypeState:
+		st, err := protocol.ParseState(body)
+		if err != nil {
+			return err
+		}
+		m.state(now, from, p.Session, &st)
+		return nil
+	case protocol.TypeFeedback:
+		fb, err := protocol.ParseFeedback(body)
+		if err != nil {
+			return err
+		}
+		if r := m.run(fb.Stream); r != nil {
+			r.o.HandleFeedback(now, p.Session, &fb)
+		}
+		return nil
+	}
+	return m.handleRare(now, from, p, body)
+}
+
+func (m *Manager) handleRare(now time.Time, from netip.AddrPort, p protocol.Prefix, body []byte) error {
+	switch p.Type {
+	case protocol.TypeReport:
+		rep, err := protocol.ParseReport(body)
+		if err != nil {
+			return err
+		}
+		if r := m.run(rep.Stream); r != nil {
+			r.o.HandleReport(now, p.Session, &rep)
+		}
+	case protocol.TypePage:
+		pg, err := protocol.ParsePage(body)
+		if err != nil {
+			return err
+		}
+		if r := m.run(pg.Stream); r != nil {
+			r.o.HandlePage(now, p.Session, &pg)
+		}
+	case protocol.TypeFetch:
+		f, err := protocol.ParseFetch(body)
+		if err != nil {
+			return err
+		}
+		if r := m.members[streamKey{p.Session, f.Stream}]; r != nil {
+			r.fetch(&f)
+		}
+	case protocol.TypeQuery:
+		q, err := protocol.ParseQuery(body)
+		if err != nil {
+			return err
+		}
+		m.query(from, &q)
+	case protocol.TypeAnswer:
+		a, err := protocol.ParseAnswer(body)
+		if err != nil {
+			return err
+		}
+		m.answer(now, &a)
+	}
+	return nil
+}
+
+func (m *Manager) run(stream uint32) *run {
+	for _, r := range m.runs {
+		if r.o.Stream() == stream {
+			return r
+		}
+	}
+	return nil
+}
+
+// state takes a state message; the first of a push makes its machine.
+func (m *Manager) state(now time.Time, from netip.AddrPort, origin protocol.Session, st *protocol.State) {
+	key := streamKey{origin, st.Stream}
+	r := m.members[key]
+	if r != nil {
+		if r.m.ID() == st.Push {
+			r.addr = from
+			r.m.HandleState(now, st)
+		}
+		return
+	}
+	for _, p := range m.pending {
+		p.state(now, st)
+	}
+	if m.closing || st.Phase >= protocol.PhaseFlush || st.Push.Origin != origin || len(m.members) >= maxMemberRuns {
+		return // too late to take part, or not the origin's word
+	}
+	r = newMemberRun(m, origin, from)
+	rc := transfer.NewReceiver(transfer.ReceiverConfig{Stream: st.Stream, Seed: uint64(m.cfg.Self) ^ uint64(st.Push.Start),
+		Room: m.room(), Payload: m.cfg.Wire.Payload(),
+		Cares: func(k protocol.BlockKind, first, count uint32) bool { return r.m == nil || r.m.Wanted(k, first, count) }}, now)
+	r.m = NewMember(MemberConfig{Self: m.cfg.Self, Origin: origin, Receiver: rc, Admit: m,
+		Body: m.cfg.Wire.Payload() - protocol.PrefixLen - protocol.CheckLen}, now, st)
+	m.members[key] = r
+}
+
+// room shares the receiver's memory among the pushes under way.
+func (m *Manager) room() int {
+	n := 1
+	for _, r := range m.members {
+		if r.m.TakesPart() {
+			n++
+		}
+	}
+	return max(1<<20, transfer.DefaultRoom/n)
+}
+
+// Admit implements Admission for the members' machines.
+func (m *Manager) Admit(id protocol.PushID, h *protocol.PushHeader) (refusal string, holder Holder, ok bool) {
+	switch {
+	case m.cfg.NoReceive:
+		return "it takes no pushes (--no-receive)", Holder{}, false
+	case m.closing:
+		return "it is shutting down", Holder{}, false
+	case m.modules[h.Module] == nil:
+		return fmt.Sprintf("it has no module %q", h.Module), Holder{}, false
+	}
+	if h, ok := m.tryLock(id, h.Name, h.Module, h.Paths); !ok {
+		return "", h, false
+	}
+	return "", Holder{}, true
+}
+
+// tryLock takes the lock, ending undecided or abandoned pushes that hold it.
+// Of several holders the oldest is named.
+func (m *Manager) tryLock(id protocol.PushID, name, module string, paths []string) (Holder, bool) {
+	var oldest Holder
+	for _, h := range m.locks.Conflicts(id, module, paths) {
+		if !m.preempt(h.ID) && (oldest.ID.IsZero() || h.ID.Less(oldest.ID)) {
+			oldest = h
+		}
+	}
+	if !oldest.ID.IsZero() {
+		return oldest, false
+	}
+	m.locks.Hold(id, name, module, paths)
+	return Holder{}, true
+}
+
+// preempt ends a push whose origin is gone; it reports whether it did.
+func (m *Manager) preempt(id protocol.PushID) bool {
+	for _, r := range m.members {
+		if r.m.ID() == id && r.m.Preemptible(time.Now()) {
+			r.m.Preempt()
+			m.locks.Release(id)
+			return true
+		}
+	}
+	for _, p := range m.pending {
+		if p.id() == id && p.preempt() {
+			m.locks.Release(id)
+			return true
+		}
+	}
+	return false
+}
+
+// Release implements Admission.
+func (m *Manager) Release(id protocol.PushID) { m.locks.Release(id) }
+
+// Heard notes a sign of life of a member.
+func (m *Manager) Heard(now time.Time, from protocol.Session) {
+	for _, r := range m.runs {
+		r.o.Heard(now, from)
+	}
+}
+
+// Gone says that a session has ended: it left, was replaced by a new one, or
+// is missing. A missing member stays in its pushes: only silence ends it.
+func (m *Manager) Gone(now time.Time, s protocol.Session, why string, missing bool) {
+	for _, r := range m.runs {
+		if !missing {
+			r.o.MemberGone(now, s, why)
+		}
+	}
+	for _, r := range m.members {
+		if r.origin == s {
+			r.m.OriginGone(now)
+		}
+	}
+}
+
+// probe asks whether a silent member's port is open, on a goroutine.
+func (m *Manager) probe(o *Origin, member RosterMember) {
+	m.wg.Add(1)
+	go func() {
+		defer m.wg.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := m.cfg.Probe(ctx, member.Addr); m.cfg.Unreachable(err) {
+			m.cfg.Post(func(now time.Time) {
+				o.MemberGone(now, member.Session, "its port is closed: the daemon has stopped or crashed")
+			})
+		}
+	}()
+}
+
+func (m *Manager) query(from netip.AddrPort, q *protocol.Query) {
+	a := protocol.Answer{Push: q.Push}
+	a.Outcome, a.Origin = m.cfg.Store.Outcome(q.Push)
+	for _, r := range m.runs {
+		if r.o.cfg.ID == q.Push && a.Outcome != protocol.OutcomeCommitted {
+			a.Outcome, a.Origin = protocol.OutcomeRunning, true
+			if r.o.abort != "" {
+				a.Outcome = protocol.OutcomeAborted
+			}
+		}
+	}
+	if a.Outcome != protocol.OutcomeUnknown {
+		m.cfg.Wire.Send(from, protocol.TypeAnswer, &a)
+	}
+}
+
+func (m *Manager) answer(now time.Time, a *protocol.Answer) {
+	for _, r := range m.members {
+		r.m.HandleAnswer(now, a)
+	}
+	for _, p := range m.pending {
+		p.answer(now, a)
+	}
+}
+
+func (m *Manager) memberOver(r *memberRun, outcome string) {
+	h := r.m.Header()
+	if h != nil && slices.Contains(h.Roster, m.cfg.Self) {
+		m.log.Info("push ended here", zap.Stringer("push", r.m.ID()), zap.String("origin", h.Name), zap.String("outcome", outcome))
+	}
+	r.jobs.close()
+	for k, v := range m.members {
+		if v == r {
+			delete(m.members, k)
+		}
+	}
+}
+
+// Poll lets all pushes act and returns when to be called next; zero is never.
+func (m *Manager) Poll(now time.Time) time.Time {
+	var next time.Time
+	for _, r := range slices.Clone(m.runs) {
+		next = earlier(next, r.poll(now))
+		next = earlier(next, m.sendData(now, r))
+		if r.o.Over() {
+			m.runs = slices.DeleteFunc(m.runs, func(x *run) bool { return x == r })
+		}
+	}
+	for _, r := range m.members {
+		next = earlier(next, r.poll(now))
+	}
+	for _, p := range slices.Clone(m.pending) {
+		next = earlier(next, p.poll(now))
+	}
+	return next
+}
+
+// ahead is how far in advance packets are given to the wire, which holds each
+// train back to its time: the loop's timers are a millisecond coarse.
+const ahead = 2 * time.Millisecond
+
+// maxTrain is the largest number of packets of a train.
+const maxTrain = 40
+
+// sendData gives the wire what the stream's pacing allows.
+func (m *Manager) sendData(now time.Time, r *run) time.Time {
+	defer r.o.DataSent(now)
+	for m.cfg.Wire.Room() > 0 {
+		at := r.s.Poll(now)
+		if at.IsZero() {
+			return time.Time{}
+		}
+		if at.Before(now) {
+			at = now
+		}
+		if at.Sub(now) > ahead {
+			return at.Add(-ahead / 2)
+		}
+		m.pkts = m.pkts[:0]
+		for len(m.pkts) < maxTrain {
+			d, ok := r.s.Next(at)
+			if !ok {
+				break
+			}
+			m.pkts = append(m.pkts, d)
+		}
+		if len(m.pkts) == 0 {
+			return now.Add(time.Millisecond)
+		}
+		m.cfg.Wire.SendData(at, m.pkts)
+		r.pull(now)
+	}
+	return time.Time{} // the wire says when there is room again
+}
+
+func (m *Manager) sendOrigin(r *run, outs []Out) {
+	for i := range outs {
+		o := &outs[i]
+		if o.State != nil {
+			m.cfg.Wire.Send(netip.AddrPort{}, protocol.TypeState, o.State)
+			continue
+		}
+		if addr, ok := r.address(o.To); ok {
+			m.cfg.Wire.Send(addr, protocol.TypeFetch, &o.Fetch)
+		}
+	}
+}
+
+func (r *run) address(s protocol.Session) (netip.AddrPort, bool) {
+	if i, ok := r.o.index[s]; ok {
+		return r.o.members[i].Addr, true
+	}
+	return netip.AddrPort{}, false
+}
+
+func (m *Manager) sendMember(r *memberRun, o MemberOut) {
+	switch {
+	case o.Report != nil:
+		m.toOrigin(r, protocol.TypeReport, o.Report)
+	case o.Feedback != nil:
+		m.toOrigin(r, protocol.TypeFeedback, o.Feedback)
+	case o.Query != nil:
+		m.cfg.Wire.Send(netip.AddrPort{}, protocol.TypeQuery, o.Query)
+		m.ask(o.Query)
+	}
+}
+
+// ask answers a question from this host's own store: a push of ours that a
+// crash cut short may be staged here as well.
+func (m *Manager) ask(q *protocol.Query) {
+	a := protocol.Answer{Push: q.Push}
+	a.Outcome, a.Origin = m.cfg.Store.Outcome(q.Push)
+	if a.Outcome != protocol.OutcomeUnknown {
+		m.cfg.Post(func(now time.Time) { m.answer(now, &a) })
+	}
+}
+
+func (m *Manager) toOrigin(r *memberRun, t protocol.Type, msg Message) {
+	m.cfg.Wire.Send(r.addr, t, msg)
+}
+
+// Status describes the pushes whose origin this daemon is.
+func (m *Manager) Status(now time.Time) []Status {
+	var out []Status
+	for _, r := range m.runs {
+		if !r.over {
+			out = append(out, r.status(now))
+		}
+	}
+	return out
+}
+
+// Receiving describes a push this daemon takes part in as a member.
+type Receiving struct {
+	ID     protocol.PushID
+	Origin string
+	Module string
+	Paths  []string
+	Stage  string
+}
+
+// Receiving describes the pushes this daemon takes part in as a member.
+func (m *Manager) Receiving() []Receiving {
+	var out []Receiving
+	for _, r := range m.members {
+		if h := r.m.Header(); h != nil && r.m.TakesPart() {
+			out = append(out, Receiving{r.m.ID(), h.Name, h.Module, h.Paths, r.m.Stage()})
+		}
+	}
+	for _, p := range m.pending {
+		out = append(out, Receiving{p.id(), "?", "default", p.paths(), "undecided"})
+	}
+	return out
+}
+
+// Busy reports whether the daemon is the origin of a push, and whether it
+// takes part in one.
+func (m *Manager) Busy() (pushing, receiving bool) {
+	for _, r := range m.runs {
+		pushing = pushing || !r.over
+	}
+	for _, r := range m.members {
+		receiving = receiving || r.m.TakesPart()
+	}
+	return pushing, receiving
+}
+
+// Shutdown aborts or fails all pushes that are not decided; the owner goes on
+// polling until Quiet or its patience ends, then calls Close.
+func (m *Manager) Shutdown(now time.Time) {
+	m.closing = true
+	for _, r := range m.runs {
+		r.o.Abort(now, "the daemon "+m.cfg.Name+" is shutting down")
+	}
+	for _, r := range m.members {
+		r.m.Fail(now, "the daemon is shutting down")
+	}
+}
+
+// Quiet reports whether no push has anything left to say.
+func (m *Manager) Quiet() bool {
+	for _, r := range m.members {
+		if r.m.TakesPart() || !r.m.log.empty() {
+			return false
+		}
+	}
+	return len(m.runs) == 0
+}
+
+// ErrShutdown ends pushes that a shutdown cut short.
+var ErrShutdown = errors.New("the daemon was shut down")
+
+// Close ends all goroutines. Undecided stages stay on disk.
+func (m *Manager) Close() {
+	for _, r := range m.runs {
+		r.cancel()
+		r.src.jobs.close()
+		r.notes.close()
+	}
+	for _, r := range m.members {
+		r.jobs.close()
+	}
+	m.wg.Wait()
+}

@@ -1,0 +1,584 @@
+package push
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"makuo/protocol"
+	"makuo/transfer"
+)
+
+// Timers of the member's machine.
+const (
+	defaultSilence = 30 * time.Second // until the first state message says otherwise
+	queryEvery     = time.Second
+	undecidedFor   = 10 * time.Minute // nobody knows: discard
+	recordPause    = 40 * time.Millisecond
+	preemptAfter   = 3 * time.Second       // an origin silent for so long does not keep others from the paths
+	spreadPerHost  = 50 * time.Microsecond // of roster, so that answers do not implode
+	spreadFrom     = 20                    // members
+)
+
+// Admission decides whether a member takes part in a push.
+type Admission interface {
+	// Admit takes the locks of the push. A refusal is a sentence for the
+	// origin's user; otherwise, if ok is false, holder stands in the way.
+	Admit(id protocol.PushID, h *protocol.PushHeader) (refusal string, holder Holder, ok bool)
+	// Release gives the locks back.
+	Release(id protocol.PushID)
+}
+
+// MemberConfig describes one push to a member's machine.
+type MemberConfig struct {
+	Self     protocol.Session
+	Origin   protocol.Session
+	Body     int // bytes of a packet's body
+	Receiver *transfer.Receiver
+	Admit    Admission
+}
+
+type memberState uint8
+
+const (
+	learning   memberState = iota // block 0 is not there yet
+	bystander                     // not in the roster
+	asking                        // the lock is not held
+	streaming                     // the lock is held
+	staging                       // everything is here; being put on disk
+	staged                        // ready to commit
+	undecided                     // staged, and the origin is silent
+	committing                    //
+	finished                      // done, failed or refused: answers for its logs until the end
+	over
+)
+
+var memberStateNames = [...]string{"learn", "bystander", "lock", "stream", "stage", "staged", "undecided", "commit", "finished", "over"}
+
+func (s memberState) String() string { return memberStateNames[s] }
+
+// Events of the member's machine.
+type (
+	// EvBegin: the lock is held; begin a target, then call Began.
+	EvBegin struct{ Header *protocol.PushHeader }
+	// EvBlock: a manifest or data block is complete. Call Compared or Stored,
+	// or BlockBad if its content does not verify.
+	EvBlock struct{ Block transfer.Complete }
+	// EvStage: verify, put on disk, then call StageDone.
+	EvStage struct{}
+	// EvCommit: the decision is to commit; then call CommitDone.
+	EvCommit struct{}
+	// EvDiscard: forget what is staged; Keep leaves complete files for the
+	// next push of the same content.
+	EvDiscard struct{ Keep bool }
+	// EvFinished: the push is over for this member.
+	EvFinished struct{ Outcome string }
+)
+
+// Member is the machine of one push at one member.
+type Member struct {
+	cfg      MemberConfig
+	id       protocol.PushID
+	r        *transfer.Receiver
+	state    memberState
+	header   *protocol.PushHeader
+	self     int // roster index
+	log      outlog
+	st       protocol.State // the newest
+	heard    time.Time      // from the origin
+	silence  time.Duration
+	locked   bool
+	answered uint8 // attempt answered with Locked, Busy or Yielded ...
+	how      protocol.RecordType
+	blocker  protocol.PushID
+
+	wanted   []uint64 // bit per manifest entry: content is wanted
+	compared uint32   // batches
+	busy     int      // blocks handed out and not yet dealt with
+	digest   uint64
+	counts   protocol.Counts // as staged
+	asked    time.Time       // last query
+	unsure   time.Time       // since when undecided
+	outcome  string
+	events   []Event
+	lastWork time.Time // last sign of life while working on the disk
+}
+
+// NewMember starts the machine with the first state message heard.
+func NewMember(cfg MemberConfig, now time.Time, st *protocol.State) *Member {
+	m := &Member{cfg: cfg, id: st.Push, r: cfg.Receiver, heard: now, silence: defaultSilence}
+	m.st.Seq = st.Seq - 1
+	m.HandleState(now, st)
+	return m
+}
+
+// ID returns the push.
+func (m *Member) ID() protocol.PushID { return m.id }
+
+// Header returns the push's header, nil until it is there.
+func (m *Member) Header() *protocol.PushHeader { return m.header }
+
+// Stage returns the word for the member's state.
+func (m *Member) Stage() string { return m.state.String() }
+
+// Over reports whether the machine has nothing more to do.
+func (m *Member) Over() bool { return m.state == over }
+
+// TakesPart reports whether the member is in the roster and not done.
+func (m *Member) TakesPart() bool { return m.state > bystander && m.state < finished }
+
+// Preemptible reports whether another push may end this one: its origin has
+// been silent, and nothing is being committed.
+func (m *Member) Preemptible(now time.Time) bool {
+	return m.state != committing && m.state != staging && now.Sub(m.heard) >= preemptAfter
+}
+
+// Wanted reports whether the content of any of count entries from first is
+// wanted here: the Cares of the stream's receiver.
+func (m *Member) Wanted(kind protocol.BlockKind, first, count uint32) bool {
+	if kind.Base() != protocol.BlockData {
+		return m.state != bystander && m.state < finished
+	}
+	if m.state != streaming {
+		return false
+	}
+	for i := uint64(first); i < uint64(first)+uint64(count); i++ {
+		if w := i / 64; w < uint64(len(m.wanted)) && m.wanted[w]>>(i%64)&1 != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Member) want(first uint32, bits []byte) {
+	for i, b := range bits {
+		for j := range 8 {
+			if b>>j&1 == 0 {
+				continue
+			}
+			n := uint64(first) + uint64(i*8+j)
+			for uint64(len(m.wanted)) <= n/64 {
+				m.wanted = append(m.wanted, 0)
+			}
+			m.wanted[n/64] |= 1 << (n % 64)
+		}
+	}
+}
+
+func (m *Member) emit(e Event) { m.events = append(m.events, e) }
+
+// Events returns what has happened since the last call, in order.
+func (m *Member) Events() []Event {
+	e := m.events
+	m.events = nil
+	return e
+}
+
+func (m *Member) record(now time.Time, r protocol.Record) {
+	m.log.add(r, now.Add(m.spread()))
+}
+
+func (m *Member) spread() time.Duration {
+	n := 0
+	if m.header != nil {
+		n = len(m.header.Roster) - spreadFrom
+	}
+	if n <= 0 {
+		return 0
+	}
+	return time.Duration(rand.Int64N(int64(n) * int64(spreadPerHost)))
+}
+
+// HandleState takes a state message of the push's origin.
+func (m *Member) HandleState(now time.Time, st *protocol.State) {
+	if m.state == over || st.Push != m.id {
+		return
+	}
+	m.heard = now
+	if m.header != nil && m.self >= int(st.First) && m.self < int(st.First)+len(st.Heard) {
+		m.log.heard(st.Heard[m.self-int(st.First)])
+	}
+	if int32(st.Seq-m.st.Seq) <= 0 {
+		return // overtaken by a newer one
+	}
+	m.st = *st
+	if st.Silence > 0 {
+		m.silence = st.Silence
+	}
+	if m.state == bystander {
+		if st.Phase >= protocol.PhaseEnd {
+			m.end("not in the roster")
+		}
+		return
+	}
+	m.r.HandleState(now, st)
+	m.act(now)
+}
+
+// act does what the newest state message asks for, as far as it can be done.
+func (m *Member) act(now time.Time) {
+	switch m.st.Phase {
+	case protocol.PhaseLock:
+		if m.state == asking {
+			m.lock(now)
+		}
+	case protocol.PhaseYield:
+		m.yield(now)
+	case protocol.PhaseFlush:
+		m.flush(now)
+	case protocol.PhaseCommit:
+		m.commit(now)
+	case protocol.PhaseEnd:
+		m.finish(now)
+	case protocol.PhaseAbort:
+		if m.state != committing && m.state != staging {
+			m.discard(false)
+			m.end("aborted")
+		}
+	}
+}
+
+func (m *Member) lock(now time.Time) {
+	refusal, holder, ok := m.cfg.Admit.Admit(m.id, m.header)
+	switch {
+	case refusal != "":
+		m.record(now, protocol.Record{Type: protocol.RecordRefused, Text: clip(refusal)})
+		m.state, m.outcome = finished, "refused"
+	case ok:
+		m.locked, m.state = true, streaming
+		m.record(now, protocol.Record{Type: protocol.RecordLocked, Attempt: m.st.Attempt})
+		m.emit(EvBegin{m.header})
+	case m.how != protocol.RecordBusy || m.answered != m.st.Attempt || m.blocker != holder.ID:
+		m.how, m.answered, m.blocker = protocol.RecordBusy, m.st.Attempt, holder.ID
+		m.record(now, protocol.Record{Type: protocol.RecordBusy, Attempt: m.st.Attempt, Holder: holder.ID, Name: holder.Name})
+	}
+}
+
+// yield gives the lock back; nothing has been sent yet, so that the target, if
+// there is one, is empty and is kept for the next attempt.
+func (m *Member) yield(now time.Time) {
+	if m.state != asking && m.state != streaming {
+		return
+	}
+	if m.how == protocol.RecordYielded && m.answered == m.st.Attempt {
+		return
+	}
+	if m.locked {
+		m.cfg.Admit.Release(m.id)
+		m.emit(EvDiscard{})
+	}
+	m.locked, m.state = false, asking
+	m.how, m.answered = protocol.RecordYielded, m.st.Attempt
+	m.record(now, protocol.Record{Type: protocol.RecordYielded, Attempt: m.st.Attempt})
+}
+
+func (m *Member) flush(now time.Time) {
+	if m.state == streaming && m.compared == m.st.Batches && m.busy == 0 && m.r.Complete(m.st.Blocks) {
+		m.state, m.lastWork = staging, now
+		m.emit(EvStage{})
+	}
+}
+
+func (m *Member) commit(now time.Time) {
+	switch m.state {
+	case staged, undecided:
+		if m.st.Digest != m.digest {
+			m.fail(now, "the order to commit names another manifest than the one received")
+			return
+		}
+		m.state, m.lastWork = committing, now
+		m.emit(EvCommit{})
+	case streaming, staging:
+		// The origin goes on without us; what we have cannot be committed.
+		if m.state == streaming {
+			m.fail(now, "the push was committed before everything had arrived here")
+		}
+	}
+}
+
+// finish takes the end of the push.
+func (m *Member) finish(now time.Time) {
+	switch m.state {
+	case committing, staging:
+		return // CommitDone or StageDone comes back here
+	case finished:
+	case staged, undecided:
+		if m.header.Options&protocol.OptDryRun == 0 && m.counts.Changed+m.counts.Deleted > 0 {
+			// The order to commit was missed: only a question can tell.
+			m.doubt(now)
+			return
+		}
+		m.outcome = "done"
+		m.discard(false)
+	default:
+		m.outcome = "not finished here"
+		m.discard(true)
+	}
+	m.end(m.outcome)
+}
+
+func (m *Member) end(outcome string) {
+	m.cfg.Admit.Release(m.id)
+	m.locked = false
+	m.state = over
+	m.emit(EvFinished{outcome})
+}
+
+func (m *Member) discard(keep bool) {
+	if m.state >= streaming && m.state < finished && m.state != committing {
+		m.emit(EvDiscard{keep})
+	}
+}
+
+// fail ends this member's part.
+func (m *Member) fail(now time.Time, text string) {
+	if m.state >= finished {
+		return
+	}
+	m.discard(true)
+	m.cfg.Admit.Release(m.id)
+	m.record(now, protocol.Record{Type: protocol.RecordFailed, Text: clip(text)})
+	m.state, m.outcome = finished, "failed: "+text
+}
+
+// Fail ends this member's part for a reason of its own: no space, a broken
+// disk, a shutdown.
+func (m *Member) Fail(now time.Time, text string) {
+	if m.state != committing {
+		m.fail(now, text)
+	}
+}
+
+// HandleData takes one symbol.
+func (m *Member) HandleData(now time.Time, d *protocol.Data) {
+	if m.state == bystander || m.state >= finished {
+		return
+	}
+	m.heard = now
+	c, ok := m.r.HandleData(now, d)
+	if !ok {
+		return
+	}
+	if c.Kind.Base() == protocol.BlockHeader {
+		m.learn(now, c)
+		return
+	}
+	m.busy++
+	m.emit(EvBlock{c})
+}
+
+// learn takes block 0.
+func (m *Member) learn(now time.Time, c transfer.Complete) {
+	content, _, err := transfer.DecodeBlock(c.Kind, c.Encoded, nil)
+	var h *protocol.PushHeader
+	if err == nil {
+		h, err = protocol.ParsePushHeader(content)
+	}
+	if err != nil {
+		m.r.Failed(c.ID)
+		return
+	}
+	m.r.Consumed(c.ID)
+	if m.state != learning {
+		return
+	}
+	m.header = h
+	m.self = slices.Index(h.Roster, m.cfg.Self)
+	if m.self < 0 {
+		m.state = bystander
+		return
+	}
+	m.r.SetRoster(len(h.Roster))
+	m.state = asking
+	m.act(now)
+}
+
+// Began says that the target is open, or why it is not.
+func (m *Member) Began(now time.Time, err error) {
+	if err != nil {
+		m.fail(now, err.Error())
+	}
+}
+
+// Compared says that a batch was compared: its number, first entry and two bit
+// sets; the block's bytes are no longer needed.
+func (m *Member) Compared(now time.Time, block transfer.Complete, batch, first uint32, data, change []byte, digest uint64) {
+	m.dealtWith(block)
+	if m.state != streaming {
+		return
+	}
+	m.compared, m.digest = batch+1, digest
+	m.want(first, data)
+	m.record(now, protocol.Record{Type: protocol.RecordWant, Batch: batch, Data: data, Change: change})
+	m.act(now)
+}
+
+// Stored says that a data block's content is with the file system.
+func (m *Member) Stored(now time.Time, block transfer.Complete) {
+	m.dealtWith(block)
+	m.act(now)
+}
+
+func (m *Member) dealtWith(block transfer.Complete) {
+	m.busy--
+	m.r.Consumed(block.ID)
+	m.r.Recycle(block.Encoded)
+}
+
+// BlockBad says that a block's content did not verify: it is asked for anew.
+func (m *Member) BlockBad(block uint32) {
+	m.busy--
+	m.r.Failed(block)
+}
+
+// StageDone says that everything is on disk, or why it is not.
+func (m *Member) StageDone(now time.Time, c protocol.Counts, err error) {
+	if m.state != staging {
+		return
+	}
+	m.state = staged
+	if err != nil {
+		m.fail(now, err.Error())
+	} else {
+		m.counts = c
+		m.record(now, protocol.Record{Type: protocol.RecordStaged, Digest: m.digest, Counts: c})
+	}
+	m.act(now)
+}
+
+// CommitDone says that the new tree is in place, or why not.
+func (m *Member) CommitDone(now time.Time, c protocol.Counts, took time.Duration, err error) {
+	if m.state != committing {
+		return
+	}
+	m.cfg.Admit.Release(m.id)
+	if err != nil {
+		m.record(now, protocol.Record{Type: protocol.RecordFailed, Text: clip(fmt.Sprintf("while committing: %v", err))})
+		m.outcome = "failed: " + err.Error()
+	} else {
+		m.record(now, protocol.Record{Type: protocol.RecordDone, Counts: c, Took: took})
+		m.outcome = "done"
+	}
+	m.state = finished
+	m.act(now)
+}
+
+// HandleAnswer takes a daemon's word on how this push ended.
+func (m *Member) HandleAnswer(now time.Time, a *protocol.Answer) {
+	if a.Push != m.id || (m.state != undecided && m.state != staged) {
+		return
+	}
+	switch verdict(a) {
+	case verdictCommit:
+		m.state = committing
+		m.emit(EvCommit{})
+	case verdictDiscard:
+		m.discard(false)
+		m.end("aborted")
+	}
+}
+
+// OriginGone says that the origin's session has ended.
+func (m *Member) OriginGone(now time.Time) {
+	if m.state < finished {
+		m.heard = now.Add(-m.silence)
+		m.patience(now)
+	}
+}
+
+// Preempt ends a push whose origin is silent in favour of another one.
+func (m *Member) Preempt() {
+	m.discard(true)
+	m.end("ended by a newer push: its origin had fallen silent")
+}
+
+// patience ends or questions a push whose origin is silent.
+func (m *Member) patience(now time.Time) {
+	quiet := now.Sub(m.heard)
+	switch m.state {
+	case staged:
+		if quiet >= min(m.silence, 5*time.Second) {
+			m.doubt(now)
+		}
+	case undecided:
+		if now.Sub(m.unsure) >= undecidedFor {
+			m.discard(false)
+			m.end("undecided for too long: discarded")
+		}
+	case committing, staging, over:
+	default:
+		if quiet >= m.silence {
+			m.discard(true)
+			m.end("its origin was lost")
+		}
+	}
+}
+
+// doubt begins to ask all members how the push ended.
+func (m *Member) doubt(now time.Time) {
+	if m.state == staged {
+		m.state, m.unsure = undecided, now
+	}
+}
+
+// MemberOut is one message of the member's machine: a feedback or report for
+// the origin, or a query for all.
+type MemberOut struct {
+	Feedback *protocol.Feedback
+	Report   *protocol.Report
+	Query    *protocol.Query
+}
+
+// Poll returns the messages due now and when to be called next.
+func (m *Member) Poll(now time.Time) (outs []MemberOut, next time.Time) {
+	m.patience(now)
+	if m.state == over {
+		return nil, time.Time{}
+	}
+	next = m.heard.Add(m.silence)
+	if m.state == undecided {
+		if now.Sub(m.asked) >= queryEvery {
+			m.asked = now
+			outs = append(outs, MemberOut{Query: &protocol.Query{Push: m.id}})
+		}
+		next = m.asked.Add(queryEvery)
+	}
+	if m.state == staged || m.state == staging || m.state == committing {
+		next = earlier(next, now.Add(time.Second))
+	}
+	for _, r := range m.log.poll(now, m.st.Stream, m.cfg.Body, max(recordPause, 2*m.st.Every+m.st.RTT)) {
+		outs = append(outs, MemberOut{Report: r})
+	}
+	next = earlier(next, m.log.next())
+	if m.state == bystander {
+		return outs, next
+	}
+	fb, at := m.r.Poll(now)
+	if fb == nil && (m.state == staging || m.state == committing) && now.Sub(m.lastWork) >= time.Second {
+		fb = &protocol.Feedback{Stream: m.st.Stream, Clock: uint64(now.UnixMicro())}
+	}
+	if fb != nil {
+		if m.state == staging || m.state == committing {
+			fb.Flags |= protocol.FlagSyncing
+			m.lastWork = now
+		}
+		outs = append(outs, MemberOut{Feedback: fb})
+	}
+	return outs, earlier(next, at)
+}
+
+// earlier returns the earlier of two times; zero is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func clip(s string) string {
+	if len(s) > protocol.MaxText {
+		return s[:protocol.MaxText-3] + "..."
+	}
+	return s
+}

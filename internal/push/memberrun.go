@@ -1,0 +1,264 @@
+package push
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"makuo/internal/tree"
+	"makuo/protocol"
+	"makuo/transfer"
+)
+
+// storeWorkers is how many goroutines write data blocks at one member.
+const storeWorkers = 2
+
+// memberRun is one push at a member: the machine, which belongs to the loop,
+// and a target that only work's goroutine begins, compares with, stages,
+// commits and discards; data blocks are stored by goroutines beside it.
+type memberRun struct {
+	mgr    *Manager
+	m      *Member
+	origin protocol.Session
+	addr   netip.AddrPort // its state messages come from
+	jobs   *queue[func()]
+	blocks *queue[transfer.Complete]
+	wg     sync.WaitGroup // store workers
+	work   sync.WaitGroup // blocks handed to them
+
+	// Owned by the job goroutine.
+	target  *tree.Target
+	early   map[uint32]earlyBatch // batches ahead of the next one, by number
+	next    uint32
+	digest  uint64
+	failed  error
+	discard bool
+
+	// Owned by the loop: the target whose logs are served.
+	logs LogReader
+}
+
+type earlyBatch struct {
+	block   transfer.Complete
+	content []byte
+	batch   *protocol.Batch
+}
+
+func newMemberRun(mgr *Manager, origin protocol.Session, addr netip.AddrPort) *memberRun {
+	r := &memberRun{mgr: mgr, origin: origin, addr: addr, jobs: newQueue[func()](), blocks: newQueue[transfer.Complete](),
+		early: make(map[uint32]earlyBatch)}
+	mgr.wg.Add(1)
+	go func() {
+		defer mgr.wg.Done()
+		for {
+			job, ok := r.jobs.take()
+			if !ok {
+				break
+			}
+			job()
+		}
+		r.blocks.close()
+		r.wg.Wait()
+		if r.target != nil {
+			r.target.Close()
+		}
+	}()
+	return r
+}
+
+// post runs f on the loop.
+func (r *memberRun) post(f func(now time.Time)) { r.mgr.cfg.Post(f) }
+
+func (r *memberRun) poll(now time.Time) time.Time {
+	outs, next := r.m.Poll(now)
+	for _, o := range outs {
+		r.mgr.sendMember(r, o)
+	}
+	for {
+		events := r.m.Events()
+		if len(events) == 0 {
+			return next
+		}
+		for _, e := range events {
+			r.event(e)
+		}
+	}
+}
+
+func (r *memberRun) event(e Event) {
+	switch e := e.(type) {
+	case EvBegin:
+		r.begin(e.Header)
+	case EvBlock:
+		r.block(e.Block)
+	case EvStage:
+		r.jobs.put(r.stage)
+	case EvCommit:
+		r.commit()
+	case EvDiscard:
+		r.jobs.put(func() { r.drop(e.Keep) })
+	case EvFinished:
+		r.mgr.memberOver(r, e.Outcome)
+	}
+}
+
+func (r *memberRun) begin(h *protocol.PushHeader) {
+	id, module := r.m.ID(), r.mgr.modules[h.Module]
+	r.jobs.put(func() {
+		t, err := module.Begin(id, h)
+		r.target, r.early, r.next, r.digest, r.failed, r.discard = t, make(map[uint32]earlyBatch), 0, 0, err, false
+		if err == nil && r.wg == (sync.WaitGroup{}) {
+			for range storeWorkers {
+				r.wg.Add(1)
+				go r.storer(t)
+			}
+		}
+		r.post(func(now time.Time) {
+			if err == nil {
+				r.logs = t
+			}
+			r.m.Began(now, err)
+		})
+	})
+}
+
+// block routes a complete block: manifest batches to the job goroutine, which
+// compares them in order, data to the store workers.
+func (r *memberRun) block(c transfer.Complete) {
+	if c.Kind.Base() == protocol.BlockData {
+		r.work.Add(1)
+		r.blocks.put(c)
+		return
+	}
+	r.jobs.put(func() { r.manifest(c) })
+}
+
+func (r *memberRun) manifest(c transfer.Complete) {
+	content, _, err := transfer.DecodeBlock(c.Kind, c.Encoded, nil)
+	var b *protocol.Batch
+	if err == nil {
+		b, err = protocol.ParseBatch(content)
+	}
+	if err != nil {
+		r.post(func(time.Time) { r.m.BlockBad(c.ID) })
+		return
+	}
+	r.early[b.Number] = earlyBatch{c, content, b}
+	for {
+		e, ok := r.early[r.next]
+		if !ok {
+			return
+		}
+		delete(r.early, r.next)
+		r.next++
+		r.compare(e)
+	}
+}
+
+func (r *memberRun) compare(e earlyBatch) {
+	if r.failed != nil || r.target == nil || r.discard {
+		r.post(func(now time.Time) { r.m.Stored(now, e.block) })
+		return
+	}
+	r.digest = protocol.ChainDigest(r.digest, e.content)
+	data, change, err := r.target.Compare(e.batch)
+	digest := r.digest
+	if err != nil {
+		r.failed = err
+		r.post(func(now time.Time) { r.m.Fail(now, err.Error()) })
+		return
+	}
+	r.post(func(now time.Time) {
+		r.m.Compared(now, e.block, e.batch.Number, e.batch.First, data, change, digest)
+	})
+}
+
+// storer writes data blocks until there are no more.
+func (r *memberRun) storer(t *tree.Target) {
+	defer r.wg.Done()
+	for {
+		c, ok := r.blocks.take()
+		if !ok {
+			return
+		}
+		r.store(t, c)
+		r.work.Done()
+	}
+}
+
+func (r *memberRun) store(t *tree.Target, c transfer.Complete) {
+	content, hash, err := transfer.DecodeBlock(c.Kind, c.Encoded, nil)
+	var pieces []protocol.Piece
+	if err == nil {
+		pieces, err = protocol.ParsePieces(content)
+	}
+	if err != nil {
+		r.post(func(time.Time) { r.m.BlockBad(c.ID) })
+		return
+	}
+	err = t.Store(pieces, hash)
+	r.post(func(now time.Time) {
+		if err != nil {
+			r.m.Fail(now, err.Error())
+		}
+		r.m.Stored(now, c)
+	})
+}
+
+func (r *memberRun) stage() {
+	err := r.failed
+	var counts protocol.Counts
+	if err == nil {
+		err = r.target.EndCompare()
+	}
+	if err == nil {
+		counts, err = r.target.Stage(r.digest)
+	}
+	r.post(func(now time.Time) { r.m.StageDone(now, counts, err) })
+}
+
+func (r *memberRun) commit() {
+	id, module := r.m.ID(), "default"
+	if h := r.m.Header(); h != nil {
+		module = h.Module
+	}
+	if err := r.mgr.cfg.Store.Commit(id, module, time.Now()); err != nil {
+		r.mgr.log.Warn("could not note the commit in the state directory", zapErr(err))
+	}
+	r.jobs.put(func() {
+		counts, took, err := r.target.Commit()
+		r.post(func(now time.Time) { r.m.CommitDone(now, counts, took, err) })
+	})
+}
+
+// drop discards the target when the stores under way are over. Its logs stay
+// readable.
+func (r *memberRun) drop(keep bool) {
+	r.discard = true
+	if r.target == nil {
+		return
+	}
+	r.work.Wait()
+	if err := r.target.Discard(keep); err != nil {
+		r.mgr.log.Warn("could not discard what was staged", zapErr(err))
+	}
+}
+
+// fetch answers the origin's request for a piece of a log.
+func (r *memberRun) fetch(f *protocol.Fetch) {
+	logs := r.logs
+	if logs == nil {
+		logs = emptyLog{}
+	}
+	err := pages(logs, f, func(p *protocol.Page) { r.mgr.toOrigin(r, protocol.TypePage, p) })
+	if err != nil {
+		r.mgr.log.Warn("could not read a log of the push", zapErr(fmt.Errorf("kind %d: %w", f.Kind, err)))
+	}
+}
+
+type emptyLog struct{}
+
+func (emptyLog) LogSize(protocol.PageKind) int64 { return 0 }
+
+func (emptyLog) ReadLog(protocol.PageKind, []byte, int64) (int, error) { return 0, nil }

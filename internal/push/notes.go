@@ -1,0 +1,118 @@
+package push
+
+import (
+	"time"
+
+	"makuo/protocol"
+)
+
+// Request describes a push that is to be run.
+type Request struct {
+	Header        protocol.PushHeader // Roster is filled from Roster below
+	Roster        []RosterMember
+	Absent        []Absent // members that should take part and cannot
+	IgnoreMissing bool     // absent members do not make the push fail
+	AllOrNone     bool
+	Wait          time.Duration // for locks
+	Timeout       time.Duration // of a member's silence
+	Verbose       int           // 0: no path lines, 1: update, delete, 2: skip too
+	UID           int           // of the caller, -1 if not known
+}
+
+// Absent is a member that is known and cannot be pushed to.
+type Absent struct {
+	Name, Addr string
+	Missing    bool // vanished; otherwise Text says why it is left out
+	LastHeard  time.Time
+	Text       string
+}
+
+// Note is something a push tells whoever asked for it.
+type Note any
+
+// The notes of a push, in the order in which they come. NoteSummary is the
+// last.
+type (
+	// NoteStart: the push has an id and is announced.
+	NoteStart struct{ ID protocol.PushID }
+	// NoteWaiting: another push holds the paths.
+	NoteWaiting struct{ Holder Holder }
+	// NoteProgress says where the push stands.
+	NoteProgress struct{ Status }
+	// NoteProblem: an error or warning; an empty member is the origin.
+	NoteProblem struct {
+		Member, Path, Text string
+		Warning            bool
+	}
+	// NoteDecided: the decision to commit is on disk.
+	NoteDecided struct{}
+	// NotePath: what became (or would become) of a path at a member.
+	NotePath struct{ Action, Member, Path string }
+	// NoteMember: how the push ended at a roster member.
+	NoteMember struct{ MemberResult }
+	// NoteSummary ends the push.
+	NoteSummary struct{ Summary }
+)
+
+// Actions of NotePath.
+const (
+	ActionUpdate = "update"
+	ActionDelete = "delete"
+	ActionSkip   = "skip"
+)
+
+// Ending says how a push ended.
+type Ending uint8
+
+// Endings.
+const (
+	EndedDone    Ending = iota // every member is in the pushed state
+	EndedPartial               // some member or path is not
+	EndedAborted               // nothing was changed anywhere
+)
+
+// Summary holds the figures of a push.
+type Summary struct {
+	Ending        Ending
+	Reason        string // of EndedAborted
+	Done          int    // members in the pushed state
+	Failed        int    // members with errors, or that gave up or refused
+	Lost          int
+	Missing       int
+	Entries       uint64 // of the manifest
+	Files         uint64 // regular files whose content was wanted by any member
+	Bytes         uint64 // of content, before compression
+	SentBytes     uint64 // on the wire: UDP payload of data packets
+	RepairedBytes uint64 // of these, repairs
+	Took          time.Duration
+	Skew          time.Duration
+	Differing     uint64 // members' entries that differ, on a dry run
+}
+
+// Status says where a push stands, seen from its origin.
+type Status struct {
+	ID         protocol.PushID
+	Module     string
+	Paths      []string
+	Stage      Stage
+	DryRun     bool
+	Decided    bool   // it can no longer be aborted
+	Waiting    string // stage wait: the origin of the push in the way
+	UID        int    // of the caller, -1 if not known
+	Started    time.Time
+	Entries    uint64
+	Content    uint64 // bytes read and offered
+	Total      uint64 // bytes wanted so far
+	TotalKnown bool
+	Sent       uint64 // bytes on the wire
+	Repaired   uint64
+	Rate       float64 // bytes a second
+	Percent    float64 // -1: not known yet
+	Members    []MemberStatus
+}
+
+// MemberStatus is one roster member of a push in progress.
+type MemberStatus struct {
+	Name  string
+	State MemberState
+}

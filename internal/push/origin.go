@@ -1,0 +1,521 @@
+package push
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"makuo/protocol"
+	"makuo/transfer"
+)
+
+// Timers and limits of the origin's machine.
+const (
+	stateEvery     = 25 * time.Millisecond  // state messages while a push moves
+	stateWaiting   = 100 * time.Millisecond // and while it waits for a lock
+	probeAfter     = time.Second            // of silence: is the member's port still open?
+	yieldAtMost    = time.Second            // wait for all to give the lock back
+	endRepeats     = 8                      // state messages of phase end or abort
+	maxOutstanding = 24                     // batches sent and not answered by all, or not yet read
+	fetchAtOnce    = 8                      // members whose logs are fetched at a time
+)
+
+// RosterMember is one member a push is for.
+type RosterMember struct {
+	Session protocol.Session
+	Name    string // unique in the roster: NAME, or NAME@ADDR where two share a name
+	Addr    netip.AddrPort
+}
+
+// Locker is the origin's own lock on the pushed paths.
+type Locker interface {
+	// Try takes the lock, or says who holds it.
+	Try() (Holder, bool)
+	Release()
+}
+
+// OriginConfig describes one push to its machine.
+type OriginConfig struct {
+	ID          protocol.PushID
+	Stream      uint32
+	DryRun      bool
+	AllOrNone   bool          // commit only if the whole roster is staged
+	Hopeless    bool          // with AllOrNone: somebody who should be in the roster is not
+	Deletes     bool          // fetch the members' deletion logs
+	Wait        time.Duration // for locks; 0: do not wait
+	Timeout     time.Duration // of a member's silence until it is lost
+	Roster      []RosterMember
+	HeaderBlock transfer.Block
+	Sender      *transfer.Sender
+	Lock        Locker
+}
+
+type originState uint8
+
+const (
+	originLocking originState = iota
+	originYielding
+	originStreaming
+	originFlushing
+	originDeciding
+	originCommitting
+	originCollecting
+	originEnding
+	originOver
+)
+
+// Origin is the machine of one push at its origin.
+type Origin struct {
+	cfg     OriginConfig
+	s       *transfer.Sender
+	index   map[protocol.Session]int
+	members []*originMember
+	state   originState
+	attempt uint8
+	started time.Time
+	since   time.Time // of the present state
+
+	lastState time.Time
+	stateSeq  uint32
+	urgent    bool // a state message is due at once
+	heardFrom int  // next roster index of the heard list
+	repeats   int
+
+	backoff  time.Time // end of yielding
+	blocker  Holder    // whom we wait for
+	told     bool      // the user knows of blocker
+	batches  []*batchState
+	answered uint32 // batches below were answered by all and handed out
+	offered  uint32 // batches offered to the stream
+	reading  int    // batches handed out and not read yet
+	scanned  bool
+	digest   uint64
+	rest     bool // EvReadRest was emitted
+	readEnd  bool // all data is offered
+	commitAt time.Time
+	abort    string
+	events   []Event
+}
+
+type batchState struct {
+	count int
+	left  int // in-stream members that have not answered
+	union []byte
+}
+
+// NewOrigin starts a push: its first Poll announces it.
+func NewOrigin(cfg OriginConfig, now time.Time) *Origin {
+	o := &Origin{cfg: cfg, s: cfg.Sender, index: make(map[protocol.Session]int), started: now, since: now, urgent: true}
+	for i, r := range cfg.Roster {
+		o.index[r.Session] = i
+		o.members = append(o.members, &originMember{RosterMember: r, heard: now, lastProbe: now})
+	}
+	o.offer(now, cfg.HeaderBlock)
+	return o
+}
+
+func (o *Origin) emit(e Event) { o.events = append(o.events, e) }
+
+// Events returns what has happened since the last call, in order.
+func (o *Origin) Events() []Event {
+	e := o.events
+	o.events = nil
+	return e
+}
+
+func (o *Origin) enter(now time.Time, s originState) {
+	if o.state == s {
+		return
+	}
+	o.state, o.since, o.urgent = s, now, true
+}
+
+func (o *Origin) phase() protocol.Phase {
+	switch o.state {
+	case originLocking:
+		return protocol.PhaseLock
+	case originYielding:
+		return protocol.PhaseYield
+	case originStreaming:
+		return protocol.PhaseStream
+	case originFlushing, originDeciding:
+		return protocol.PhaseFlush
+	case originCommitting:
+		return protocol.PhaseCommit
+	case originCollecting:
+		if o.abort != "" {
+			return protocol.PhaseAbort
+		}
+		if o.cfg.DryRun || !o.anythingToCommit() {
+			return protocol.PhaseFlush
+		}
+		return protocol.PhaseCommit
+	}
+	if o.abort != "" {
+		return protocol.PhaseAbort
+	}
+	return protocol.PhaseEnd
+}
+
+// Stage is where a push stands, for people and scripts.
+type Stage uint8
+
+// Stages of a push.
+const (
+	StageLock   Stage = iota // asking for locks
+	StageWait                // another push is in the way
+	StageSend                // scan, compare and data, all at once
+	StageFlush               // all is sent: members verify and sync
+	StageCommit              // the decision is taken: members rename
+	StageReport              // results are fetched
+	StageAbort               // members are told to discard
+)
+
+// Stage returns where the push stands.
+func (o *Origin) Stage() Stage {
+	switch {
+	case o.abort != "":
+		return StageAbort
+	case o.state <= originYielding && o.told:
+		return StageWait
+	case o.state <= originYielding:
+		return StageLock
+	case o.state == originStreaming:
+		return StageSend
+	case o.state <= originDeciding:
+		return StageFlush
+	case o.state == originCommitting:
+		return StageCommit
+	}
+	return StageReport
+}
+
+// Waiting returns the origin of the push that is in the way, if one is.
+func (o *Origin) Waiting() string {
+	if o.Stage() == StageWait {
+		return o.blocker.Name
+	}
+	return ""
+}
+
+// Over reports whether the machine has nothing more to say.
+func (o *Origin) Over() bool { return o.state == originOver }
+
+// Decided reports whether the decision to commit is taken: from then on the
+// push cannot be aborted.
+func (o *Origin) Decided() bool {
+	return o.abort == "" && o.state >= originDeciding
+}
+
+// Stream returns the stream number the push's messages carry.
+func (o *Origin) Stream() uint32 { return o.cfg.Stream }
+
+// HandleFeedback takes a member's feedback.
+func (o *Origin) HandleFeedback(now time.Time, from protocol.Session, fb *protocol.Feedback) {
+	i, ok := o.index[from]
+	if !ok {
+		return
+	}
+	m := o.members[i]
+	m.heard = now
+	if m.alive() {
+		o.s.HandleFeedback(now, i, fb)
+	}
+}
+
+// HandleReport takes a member's numbered records.
+func (o *Origin) HandleReport(now time.Time, from protocol.Session, r *protocol.Report) {
+	i, ok := o.index[from]
+	if !ok {
+		return
+	}
+	m := o.members[i]
+	m.heard = now
+	for _, rec := range m.in.take(r) {
+		o.record(now, i, &rec)
+	}
+	o.advance(now)
+}
+
+// Heard notes a sign of life of a member.
+func (o *Origin) Heard(now time.Time, from protocol.Session) {
+	if i, ok := o.index[from]; ok {
+		o.members[i].heard = now
+	}
+}
+
+// MemberGone ends a member's part: it left, started anew, or its port is
+// closed.
+func (o *Origin) MemberGone(now time.Time, from protocol.Session, why string) {
+	if i, ok := o.index[from]; ok {
+		o.lose(now, i, why)
+		o.advance(now)
+	}
+}
+
+// CanOfferBatch reports whether the machine takes another manifest batch now.
+func (o *Origin) CanOfferBatch() bool {
+	return o.state == originStreaming && !o.scanned && len(o.batches)+o.reading < maxOutstanding && o.s.Room() > 0
+}
+
+// OfferBatch takes the next batch of the manifest as a block.
+func (o *Origin) OfferBatch(now time.Time, entries int, b transfer.Block) {
+	o.offer(now, b)
+	o.offered++
+	bs := &batchState{count: entries, union: make([]byte, (entries+7)/8)}
+	for _, m := range o.members {
+		if m.alive() {
+			bs.left++
+		}
+	}
+	o.batches = append(o.batches, bs)
+	o.urgent = true
+}
+
+// ScanEnded says that the manifest is complete; digest names it.
+func (o *Origin) ScanEnded(now time.Time, digest uint64) {
+	o.scanned, o.digest = true, digest
+	o.advance(now)
+}
+
+// CanOfferData reports whether the machine takes another data block now.
+func (o *Origin) CanOfferData() bool { return o.state == originStreaming && o.s.Room() > 0 }
+
+// OfferData takes a block of file content.
+func (o *Origin) OfferData(now time.Time, b transfer.Block) { o.offer(now, b) }
+
+func (o *Origin) offer(now time.Time, b transfer.Block) {
+	if _, err := o.s.Offer(now, b); err != nil {
+		o.Fail(now, err.Error())
+	}
+}
+
+// DataSent is called after data packets were sent.
+func (o *Origin) DataSent(now time.Time) {
+	if o.readEnd {
+		o.advance(now)
+	}
+}
+
+// BatchRead says that the content wanted of one more batch was read.
+func (o *Origin) BatchRead(now time.Time) {
+	o.reading--
+	o.advance(now)
+}
+
+// ReadEnded says that all content was read and offered, the files that had to
+// be tried again too.
+func (o *Origin) ReadEnded(now time.Time) {
+	o.readEnd = o.rest
+	o.advance(now)
+}
+
+// DecisionWritten says that the decision to commit is on disk, or why it could
+// not be put there.
+func (o *Origin) DecisionWritten(now time.Time, err error) {
+	if o.state != originDeciding {
+		return
+	}
+	if err != nil {
+		o.giveUp(now, fmt.Sprintf("the decision to commit could not be written: %v", err))
+		return
+	}
+	o.commitAt = now
+	o.enter(now, originCommitting)
+	o.emit(EvDecided{})
+	o.advance(now)
+}
+
+// Abort ends the push with nothing changed anywhere, unless the decision is
+// taken. It reports whether it did.
+func (o *Origin) Abort(now time.Time, why string) bool {
+	if o.state >= originDeciding {
+		return false
+	}
+	o.giveUp(now, why)
+	return true
+}
+
+// Fail aborts for a reason of the origin's own, such as a scan that failed.
+func (o *Origin) Fail(now time.Time, why string) { o.Abort(now, why) }
+
+func (o *Origin) giveUp(now time.Time, why string) {
+	o.abort = why
+	o.cfg.Lock.Release()
+	o.repeats = 0
+	for i, m := range o.members {
+		o.s.Drop(i)
+		m.startFetch(false)
+	}
+	o.enter(now, originCollecting)
+	o.advance(now)
+}
+
+// advance moves the push on if what it waits for is there.
+func (o *Origin) advance(now time.Time) {
+	for {
+		before := o.state
+		switch o.state {
+		case originLocking:
+			o.advanceLocking(now)
+		case originYielding:
+			o.advanceYielding(now)
+		case originStreaming:
+			o.advanceStreaming(now)
+		case originFlushing:
+			o.advanceFlushing(now)
+		case originCommitting:
+			if o.count(func(m *originMember) bool { return m.alive() && m.stage != MemberDone }) == 0 {
+				o.collect(now)
+			}
+		case originCollecting:
+			if o.count(func(m *originMember) bool { return m.fetching() }) == 0 {
+				o.repeats = 0
+				o.enter(now, originEnding)
+				o.emit(EvResult{})
+			}
+		}
+		if o.state == before {
+			return
+		}
+	}
+}
+
+func (o *Origin) count(is func(*originMember) bool) int {
+	n := 0
+	for _, m := range o.members {
+		if is(m) {
+			n++
+		}
+	}
+	return n
+}
+
+func (o *Origin) advanceLocking(now time.Time) {
+	if o.noneLeft(now) {
+		return
+	}
+	h, own := o.cfg.Lock.Try()
+	if !own {
+		o.busy(now, h)
+		return
+	}
+	if o.count(func(m *originMember) bool { return m.alive() && !m.locked }) == 0 {
+		if o.cfg.AllOrNone && (o.cfg.Hopeless || o.count((*originMember).alive) < len(o.members)) {
+			o.giveUp(now, "not every member takes part, and --all-or-none was given")
+			return
+		}
+		o.enter(now, originStreaming)
+		o.emit(EvLocked{})
+	}
+}
+
+// busy notes that another push stands in the way. The later of two pushes
+// gives up what it holds, so that no two wait for each other.
+func (o *Origin) busy(now time.Time, h Holder) {
+	if o.state != originLocking {
+		return
+	}
+	o.blocker = h
+	if !o.told {
+		o.told = true
+		o.emit(EvWaiting{Holder: h})
+	}
+	if now.Sub(o.started) >= o.cfg.Wait {
+		o.giveUp(now, fmt.Sprintf("%s is pushing to the same paths (push %s); waited %v for it", h.Name, h.ID, o.cfg.Wait.Round(time.Second)))
+		return
+	}
+	if h.ID.Less(o.cfg.ID) {
+		o.cfg.Lock.Release()
+		for _, m := range o.members {
+			m.yielded = false
+		}
+		o.backoff = now.Add(50*time.Millisecond + time.Duration(rand.Int64N(int64(100*time.Millisecond))))
+		o.enter(now, originYielding)
+	}
+}
+
+func (o *Origin) advanceYielding(now time.Time) {
+	if now.Before(o.backoff) {
+		return
+	}
+	if o.count(func(m *originMember) bool { return m.alive() && !m.yielded }) > 0 && now.Sub(o.since) < yieldAtMost {
+		return
+	}
+	o.attempt++
+	for _, m := range o.members {
+		m.locked = false
+	}
+	o.enter(now, originLocking)
+}
+
+func (o *Origin) advanceStreaming(now time.Time) {
+	if o.noneLeft(now) {
+		return
+	}
+	for len(o.batches) > 0 && o.batches[0].left == 0 {
+		b := o.batches[0]
+		o.batches = o.batches[1:]
+		o.reading++
+		o.emit(EvWanted{Batch: o.answered, Data: b.union})
+		o.answered++
+	}
+	if o.scanned && len(o.batches) == 0 && o.reading == 0 && !o.rest {
+		o.rest = true
+		o.emit(EvReadRest{})
+	}
+	if o.readEnd && o.s.Blocks() == o.s.Offered() {
+		o.enter(now, originFlushing)
+	}
+}
+
+func (o *Origin) advanceFlushing(now time.Time) {
+	if o.noneLeft(now) {
+		return
+	}
+	waiting := o.count(func(m *originMember) bool { return m.alive() && m.stage != MemberStaged })
+	lacking := len(o.members) - o.count((*originMember).alive)
+	switch {
+	case o.cfg.AllOrNone && (lacking > 0 || o.cfg.Hopeless):
+		o.giveUp(now, "not every member could be staged, and --all-or-none was given")
+	case waiting > 0:
+	case o.cfg.DryRun || !o.anythingToCommit():
+		for _, m := range o.members {
+			if m.alive() {
+				m.stage = MemberDone
+			}
+		}
+		o.collect(now)
+	case o.cfg.AllOrNone && o.count(func(m *originMember) bool { return m.counts.Errors > 0 }) > 0:
+		o.giveUp(now, "a member has errors, and --all-or-none was given")
+	default:
+		o.enter(now, originDeciding)
+		o.emit(EvDecide{})
+	}
+}
+
+// anythingToCommit reports whether any staged member would change anything.
+func (o *Origin) anythingToCommit() bool {
+	return o.count(func(m *originMember) bool {
+		return m.stage >= MemberStaged && m.stage <= MemberDone && m.staged.Changed+m.staged.Deleted > 0
+	}) > 0
+}
+
+// noneLeft aborts a push that has lost all its members.
+func (o *Origin) noneLeft(now time.Time) bool {
+	if o.count((*originMember).alive) > 0 {
+		return false
+	}
+	o.giveUp(now, "no member is left")
+	return true
+}
+
+// collect begins to fetch the members' logs.
+func (o *Origin) collect(now time.Time) {
+	o.cfg.Lock.Release()
+	for _, m := range o.members {
+		m.startFetch(o.cfg.Deletes)
+	}
+	o.enter(now, originCollecting)
+}

@@ -1,0 +1,178 @@
+package push
+
+import (
+	"time"
+
+	"makuo/protocol"
+)
+
+// MemberState is where a roster member stands, seen from the origin.
+type MemberState uint8
+
+// States of a roster member. From MemberRefused on it is out of the push.
+const (
+	MemberActive MemberState = iota // asked for its lock, comparing, receiving
+	MemberStaged
+	MemberDone
+	MemberRefused
+	MemberFailed
+	MemberLost
+	MemberAborted // in results only: the push was given up, nothing was changed there
+)
+
+var memberStates = [...]string{"active", "staged", "done", "refused", "failed", "lost", "aborted"}
+
+// String returns the word used in the local API.
+func (s MemberState) String() string { return memberStates[s] }
+
+// originMember is what the origin knows of one roster member.
+type originMember struct {
+	RosterMember
+	in        inlog
+	stage     MemberState
+	locked    bool
+	yielded   bool
+	wants     uint32 // batches answered
+	heard     time.Time
+	lastProbe time.Time
+	staged    protocol.Counts // as reported before the decision
+	counts    protocol.Counts // the newest
+	took      time.Duration
+	doneAt    time.Time
+	text      string // why it refused, failed or was lost
+	where     string // how far it was when it was lost
+	maybe     bool   // lost after COMMIT was sent
+	problems  *fetch
+	deletes   *fetch
+}
+
+func (m *originMember) alive() bool { return m.stage < MemberRefused }
+
+// whereabouts says for people how far the member is.
+func (m *originMember) whereabouts(o *Origin) string {
+	switch {
+	case m.stage == MemberStaged && o.state == originCommitting:
+		return "committing"
+	case m.stage != MemberActive:
+		return m.stage.String()
+	case !m.locked:
+		return "waiting for its lock"
+	case o.state == originFlushing:
+		return "staging"
+	}
+	return "receiving"
+}
+
+func (m *originMember) startFetch(deletes bool) {
+	if m.stage == MemberLost || m.stage == MemberRefused {
+		return
+	}
+	if m.counts.Errors+m.counts.Warnings > 0 || m.stage == MemberFailed {
+		m.problems = &fetch{kind: protocol.PageProblems}
+	}
+	if deletes && m.counts.Deleted > 0 && m.stage != MemberFailed {
+		m.deletes = &fetch{kind: protocol.PageDeletes}
+	}
+}
+
+func (m *originMember) fetching() bool {
+	return m.stage != MemberLost && (m.problems != nil && !m.problems.done() || m.deletes != nil && !m.deletes.done())
+}
+
+// record takes one record of member i.
+func (o *Origin) record(now time.Time, i int, rec *protocol.Record) {
+	m := o.members[i]
+	if !m.alive() && rec.Type != protocol.RecordDone {
+		return
+	}
+	switch rec.Type {
+	case protocol.RecordLocked:
+		m.locked = m.locked || (rec.Attempt == o.attempt && o.state == originLocking)
+	case protocol.RecordYielded:
+		m.yielded = m.yielded || rec.Attempt == o.attempt
+	case protocol.RecordBusy:
+		if rec.Attempt == o.attempt && o.state == originLocking {
+			o.busy(now, Holder{rec.Holder, rec.Name})
+		}
+	case protocol.RecordRefused:
+		o.out(now, i, MemberRefused, rec.Text)
+	case protocol.RecordFailed:
+		o.out(now, i, MemberFailed, rec.Text)
+	case protocol.RecordWant:
+		o.want(i, rec)
+	case protocol.RecordStaged:
+		if o.state != originFlushing || m.stage == MemberStaged {
+			return
+		}
+		if rec.Digest != o.digest {
+			o.out(now, i, MemberFailed, "its manifest differs from the origin's: nothing was committed there")
+			return
+		}
+		m.stage, m.staged, m.counts = MemberStaged, rec.Counts, rec.Counts
+	case protocol.RecordDone:
+		o.done(now, m, rec)
+	}
+	o.urgent = true
+}
+
+func (o *Origin) done(now time.Time, m *originMember, rec *protocol.Record) {
+	late := m.stage == MemberLost && m.maybe && o.state == originCommitting
+	if m.stage != MemberStaged && !late {
+		return
+	}
+	m.stage, m.counts, m.took, m.doneAt = MemberDone, rec.Counts, rec.Took, now
+	o.emit(EvMember{Name: m.Name, State: MemberDone})
+}
+
+// want takes member i's answer to a batch. Answers come in order of batches.
+func (o *Origin) want(i int, rec *protocol.Record) {
+	m := o.members[i]
+	k := int(m.wants) - int(o.answered)
+	if rec.Batch != m.wants || k < 0 || k >= len(o.batches) {
+		return
+	}
+	b := o.batches[k]
+	m.wants++
+	b.left--
+	for j := range min(len(b.union), len(rec.Data)) {
+		b.union[j] |= rec.Data[j]
+	}
+	if n := b.count % 8; n != 0 {
+		b.union[len(b.union)-1] &= 1<<n - 1
+	}
+	o.emit(EvWant{Member: i, Batch: rec.Batch, Change: rec.Change})
+}
+
+// out takes member i out of the push.
+func (o *Origin) out(now time.Time, i int, stage MemberState, why string) {
+	m := o.members[i]
+	if !m.alive() {
+		return
+	}
+	m.where = m.whereabouts(o)
+	m.stage, m.text = stage, why
+	o.s.Drop(i)
+	for k, b := range o.batches {
+		if o.answered+uint32(k) >= m.wants {
+			b.left--
+		}
+	}
+	if o.state == originCollecting || o.state == originCommitting {
+		m.startFetch(o.cfg.Deletes)
+	}
+	o.emit(EvMember{Name: m.Name, State: stage, Text: why})
+}
+
+// lose marks member i lost, unless its part is over.
+func (o *Origin) lose(now time.Time, i int, why string) {
+	m := o.members[i]
+	if o.state >= originEnding || m.stage == MemberLost {
+		return
+	}
+	if m.stage == MemberDone || !m.alive() {
+		m.problems, m.deletes = nil, nil // its logs cannot be had any more
+		return
+	}
+	m.maybe = o.state == originCommitting || o.state == originDeciding
+	o.out(now, i, MemberLost, why)
+}

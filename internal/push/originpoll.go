@@ -1,0 +1,258 @@
+package push
+
+import (
+	"time"
+
+	"makuo/protocol"
+)
+
+// Event is something the machine tells its shell.
+type Event any
+
+// Events of the origin's machine.
+type (
+	// EvWaiting: another push holds the paths.
+	EvWaiting struct{ Holder Holder }
+	// EvLocked: all locks are held; start the scan.
+	EvLocked struct{}
+	// EvWant: what one member will change of a batch.
+	EvWant struct {
+		Member int
+		Batch  uint32
+		Change []byte
+	}
+	// EvWanted: all answered a batch; read the entries of the bit set. Comes
+	// in order of batches.
+	EvWanted struct {
+		Batch uint32
+		Data  []byte
+	}
+	// EvReadRest: all batches are read; try again what had changed, then call
+	// ReadEnded.
+	EvReadRest struct{}
+	// EvDecide: put the decision to commit on disk, then call DecisionWritten.
+	EvDecide struct{}
+	// EvDecided: the decision is taken, members are committing.
+	EvDecided struct{}
+	// EvProbe: find out whether a silent member's port is open.
+	EvProbe struct{ Member RosterMember }
+	// EvMember: a member's part has ended.
+	EvMember struct {
+		Name  string
+		State MemberState
+		Text  string
+	}
+	// EvProblem: an error or warning of a member.
+	EvProblem struct {
+		Member  string
+		Problem protocol.Problem
+	}
+	// EvDeleted: a name a member removed.
+	EvDeleted struct{ Member, Path string }
+	// EvResult: Result is final.
+	EvResult struct{}
+)
+
+// Out is one message to send; a zero To is the group, a session otherwise.
+type Out struct {
+	To    protocol.Session
+	Type  protocol.Type
+	State *protocol.State
+	Fetch protocol.Fetch
+}
+
+// Poll returns the messages due now and when to be called next. Data packets
+// are taken from the Sender.
+func (o *Origin) Poll(now time.Time) (outs []Out, next time.Time) {
+	o.silence(now)
+	o.advance(now)
+	if o.state == originOver {
+		return nil, time.Time{}
+	}
+	outs = o.fetches(now, outs)
+	every := o.every()
+	if at := o.lastState.Add(every); o.urgent && !now.Before(o.lastState.Add(every/8)) || !now.Before(at) {
+		outs = append(outs, o.states(now, every)...)
+		o.lastState, o.urgent = now, false
+		if o.state == originEnding {
+			if o.repeats++; o.repeats >= endRepeats {
+				o.enter(now, originOver)
+				return outs, time.Time{}
+			}
+		}
+	}
+	next = o.lastState.Add(every)
+	if o.urgent {
+		next = o.lastState.Add(every / 8)
+	}
+	return outs, next
+}
+
+// every is the interval of state messages: stretched for large rosters, whose
+// heard list takes several packets.
+func (o *Origin) every() time.Duration {
+	e := stateEvery * time.Duration(1+len(o.members)/protocol.MaxHeard)
+	switch {
+	case o.state == originYielding || o.state == originLocking && o.told:
+		return max(e, stateWaiting)
+	case o.state == originEnding:
+		return e << min(o.repeats, 4)
+	}
+	return e
+}
+
+func (o *Origin) states(now time.Time, every time.Duration) []Out {
+	o.stateSeq++
+	base := protocol.State{
+		Stream: o.cfg.Stream, Push: o.cfg.ID, Phase: o.phase(), Attempt: o.attempt, Seq: o.stateSeq,
+		Time: o.s.Clock(now), RTT: o.s.RTT(), Every: every, Silence: o.cfg.Timeout,
+		Packets: o.s.Packets(), Blocks: o.s.Blocks(), Batches: o.offered, Digest: o.digest,
+	}
+	var outs []Out
+	// The heard list goes round: one packet a state message, all of it while
+	// there are few members.
+	n := min(len(o.members)-o.heardFrom, protocol.MaxHeard)
+	st := base
+	st.First = uint16(o.heardFrom)
+	for _, m := range o.members[o.heardFrom : o.heardFrom+n] {
+		st.Heard = append(st.Heard, m.in.next)
+	}
+	if o.heardFrom += n; o.heardFrom >= len(o.members) {
+		o.heardFrom = 0
+	}
+	return append(outs, Out{Type: protocol.TypeState, State: &st})
+}
+
+// silence probes and loses members that say nothing.
+func (o *Origin) silence(now time.Time) {
+	if o.state >= originEnding {
+		return
+	}
+	for i, m := range o.members {
+		if m.stage >= MemberRefused && !m.fetching() || m.stage == MemberDone && !m.fetching() {
+			continue
+		}
+		quiet := now.Sub(m.heard)
+		if quiet >= o.cfg.Timeout {
+			o.lose(now, i, "no word from it for "+quiet.Round(time.Second).String())
+			continue
+		}
+		if quiet >= probeAfter && now.Sub(m.lastProbe) >= probeAfter {
+			m.lastProbe = now
+			o.emit(EvProbe{m.RosterMember})
+		}
+	}
+}
+
+func (o *Origin) fetches(now time.Time, outs []Out) []Out {
+	if o.state != originCollecting {
+		return outs
+	}
+	active := 0
+	for _, m := range o.members {
+		if !m.fetching() {
+			continue
+		}
+		if active++; active > fetchAtOnce {
+			break
+		}
+		for _, f := range [...]*fetch{m.problems, m.deletes} {
+			if f == nil || f.done() {
+				continue
+			}
+			if req, ok := f.request(now, o.cfg.Stream, max(2*o.s.RTT(), 30*time.Millisecond)); ok {
+				outs = append(outs, Out{To: m.Session, Type: protocol.TypeFetch, Fetch: req})
+			}
+			break
+		}
+	}
+	return outs
+}
+
+// HandlePage takes a piece of a member's log.
+func (o *Origin) HandlePage(now time.Time, from protocol.Session, p *protocol.Page) {
+	i, ok := o.index[from]
+	if !ok {
+		return
+	}
+	m := o.members[i]
+	m.heard = now
+	f := m.problems
+	if p.Kind == protocol.PageDeletes {
+		f = m.deletes
+	}
+	if f == nil || f.done() {
+		return
+	}
+	b := f.page(p)
+	for len(b) > 0 {
+		rest, ok := o.logRecord(m, p.Kind, b)
+		if !ok {
+			break
+		}
+		b = rest
+	}
+	if len(b) > 0 && !f.done() {
+		f.rest = append([]byte(nil), b...)
+	}
+	o.advance(now)
+}
+
+func (o *Origin) logRecord(m *originMember, kind protocol.PageKind, b []byte) ([]byte, bool) {
+	if kind == protocol.PageDeletes {
+		d, rest, ok := protocol.ParseDeletedPath(b)
+		if ok {
+			o.emit(EvDeleted{m.Name, d.Path})
+		}
+		return rest, ok
+	}
+	p, rest, ok, err := protocol.ParseProblem(b)
+	if ok && err == nil {
+		o.emit(EvProblem{m.Name, p})
+	}
+	return rest, ok && err == nil
+}
+
+// MemberResult is how one member's part ended.
+type MemberResult struct {
+	RosterMember
+	Outcome   MemberState // from MemberDone on, once the push is over
+	Text      string      // why, if not done
+	Where     string      // how far it was when it was lost or failed
+	LastHeard time.Time
+	Maybe     bool // lost after the order to commit was sent: it may have the new tree
+	Counts    protocol.Counts
+	Took      time.Duration // of its own renames
+	DoneAfter time.Duration // after the first order to commit
+}
+
+// Result is how a push ended.
+type Result struct {
+	Abort     string // why it was given up; empty if it was not
+	Committed bool   // the decision was to commit
+	Members   []MemberResult
+	Skew      time.Duration // order to commit until the last member done, less the longest member's own renames
+}
+
+// Result returns how the push stands; it is final after EvResult.
+func (o *Origin) Result() Result {
+	r := Result{Abort: o.abort, Committed: !o.commitAt.IsZero()}
+	var last time.Time
+	var longest time.Duration
+	for _, m := range o.members {
+		mr := MemberResult{RosterMember: m.RosterMember, Outcome: m.stage, Text: m.text, Where: m.where,
+			LastHeard: m.heard, Maybe: m.maybe, Counts: m.counts, Took: m.took}
+		if r.Committed && !m.doneAt.IsZero() {
+			mr.DoneAfter = m.doneAt.Sub(o.commitAt)
+			if m.doneAt.After(last) {
+				last = m.doneAt
+			}
+			longest = max(longest, m.took)
+		}
+		r.Members = append(r.Members, mr)
+	}
+	if r.Committed && !last.IsZero() {
+		r.Skew = max(0, last.Sub(o.commitAt)-longest)
+	}
+	return r
+}

@@ -1,0 +1,85 @@
+package push
+
+import "makuo/protocol"
+
+// report turns the end of a push into its last notes: path lines, how each
+// member ended, the summary.
+func (r *run) report(f finalNote, emit func(Note)) {
+	res, sum := f.result, f.summary
+	if res.Abort == "" && r.src.spool != nil {
+		r.pathLines(&res, &sum, emit)
+	}
+	for _, m := range res.Members {
+		switch {
+		case res.Abort != "" && m.Outcome < MemberRefused:
+			m.Outcome = MemberAborted
+		case m.Outcome == MemberDone && m.Counts.Errors > 0:
+			m.Outcome = MemberFailed
+			sum.Failed++
+		case m.Outcome == MemberFailed || m.Outcome == MemberRefused:
+			sum.Failed++
+		case m.Outcome == MemberLost:
+			sum.Lost++
+		default:
+			sum.Done++
+		}
+		emit(NoteMember{m})
+	}
+	sum.Skew = res.Skew
+	absent := 0
+	for _, a := range r.req.Absent {
+		if a.Missing {
+			sum.Missing++
+		} else {
+			sum.Failed++
+		}
+		if !a.Missing || !r.req.IgnoreMissing {
+			absent++
+		}
+	}
+	switch {
+	case res.Abort != "" && sum.Done == 0 && len(res.Members) > 0 && sum.Failed+sum.Lost >= len(res.Members):
+		sum.Ending, sum.Reason = EndedPartial, res.Abort
+	case res.Abort != "":
+		sum.Ending, sum.Reason = EndedAborted, res.Abort
+	case sum.Failed+sum.Lost+absent > 0 || r.pathErrs > 0:
+		sum.Ending = EndedPartial
+	}
+	emit(NoteSummary{sum})
+}
+
+// pathLines reads the spool back: what each member that is done changed.
+func (r *run) pathLines(res *Result, sum *Summary, emit func(Note)) {
+	var bits [bitsLen]byte
+	for n := range r.src.spool.count() {
+		b, err := r.src.spool.batch(n)
+		if err != nil {
+			emit(NoteProblem{Text: "spool of the push: " + err.Error()})
+			return
+		}
+		for i, m := range res.Members {
+			if m.Outcome != MemberDone {
+				continue
+			}
+			r.src.spool.change(b.Number, i, &bits)
+			for j := range b.Entries {
+				r.pathLine(m.Name, &b.Entries[j], bits[j/8]>>(j%8)&1 != 0, sum, emit)
+			}
+		}
+	}
+}
+
+func (r *run) pathLine(member string, e *protocol.Entry, changes bool, sum *Summary, emit func(Note)) {
+	if e.Type >= protocol.EntryAbsent || r.problems.covers(member, e.Path) || r.problems.covers("", e.Path) && e.Type == protocol.EntryRegular {
+		return
+	}
+	switch {
+	case changes:
+		sum.Differing++
+		if r.req.Verbose > 0 || r.req.Header.Options&protocol.OptDryRun != 0 {
+			emit(NotePath{ActionUpdate, member, e.Path})
+		}
+	case r.req.Verbose > 1 || r.req.Verbose > 0 && r.req.Header.Options&protocol.OptCheck != 0:
+		emit(NotePath{ActionSkip, member, e.Path})
+	}
+}

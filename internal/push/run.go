@@ -1,0 +1,266 @@
+package push
+
+import (
+	"context"
+	"path"
+	"time"
+
+	"makuo/protocol"
+	"makuo/transfer"
+)
+
+// progressEvery is the interval of progress notes.
+const progressEvery = 200 * time.Millisecond
+
+// run is one push at its origin: the machine, its source, and the notes on
+// their way to whoever asked for it. All but the source's goroutines and
+// report belongs to the loop.
+type run struct {
+	mgr    *Manager
+	req    *Request
+	o      *Origin
+	s      *transfer.Sender
+	src    *source
+	ctx    context.Context
+	cancel context.CancelFunc
+	notes  *queue[Note]
+
+	entries  map[uint32]*protocol.Batch // batches not read yet
+	scanItem *scanItem                  // taken from the channel, waiting for room
+	readItem *readItem
+	started  time.Time
+	progress time.Time
+	scanEnd  bool
+	readEnd  bool
+	files    uint64
+	total    uint64
+	problems problemSet
+	pathErrs int // the origin's own
+	over     bool
+}
+
+// problemSet knows the paths that were in error, by member; "" is the origin.
+type problemSet map[string]map[string]bool
+
+func (p problemSet) add(member, path string) {
+	if p[member] == nil {
+		p[member] = make(map[string]bool)
+	}
+	p[member][path] = true
+}
+
+// covers reports whether the path or a directory above it was in error.
+func (p problemSet) covers(member, name string) bool {
+	m := p[member]
+	if len(m) == 0 {
+		return false
+	}
+	for ; ; name = path.Dir(name) {
+		if m[name] {
+			return true
+		}
+		if name == "." || name == "/" {
+			return false
+		}
+	}
+}
+
+// poll lets the machine send, takes blocks from the source while there is
+// room, and deals with the machine's events. It returns when to come again.
+func (r *run) poll(now time.Time) time.Time {
+	outs, next := r.o.Poll(now)
+	r.mgr.sendOrigin(r, outs)
+	r.pull(now)
+	for {
+		events := r.o.Events()
+		if len(events) == 0 {
+			break
+		}
+		for _, e := range events {
+			r.event(now, e)
+		}
+		r.pull(now)
+	}
+	if !r.over && now.Sub(r.progress) >= progressEvery && r.notes.len() == 0 {
+		r.progress = now
+		r.notes.put(NoteProgress{r.status(now)})
+	}
+	return next
+}
+
+// pull offers what the source has, as long as the machine takes it.
+func (r *run) pull(now time.Time) {
+	for {
+		moved := r.pullScan(now)
+		moved = r.pullRead(now) || moved
+		if !moved {
+			return
+		}
+	}
+}
+
+func (r *run) pullScan(now time.Time) bool {
+	if r.scanItem == nil {
+		select {
+		case it := <-r.src.scanned:
+			r.scanItem = &it
+		default:
+			return false
+		}
+	}
+	it := r.scanItem
+	switch {
+	case it.end && it.err != nil:
+		r.o.Fail(now, it.err.Error())
+	case it.end:
+		r.o.ScanEnded(now, it.digest)
+		r.scanEnd = true
+	case !r.o.CanOfferBatch():
+		return false
+	default:
+		r.entries[it.batch.Number] = it.batch
+		r.o.OfferBatch(now, len(it.batch.Entries), it.block)
+	}
+	r.scanItem = nil
+	return true
+}
+
+func (r *run) pullRead(now time.Time) bool {
+	if r.readItem == nil {
+		select {
+		case it := <-r.src.read:
+			r.readItem = &it
+		default:
+			return false
+		}
+	}
+	it := r.readItem
+	switch {
+	case it.err != nil:
+		r.o.Fail(now, it.err.Error())
+	case it.end:
+		r.readEnd = true
+		r.o.ReadEnded(now)
+	case it.batchRead:
+		r.o.BatchRead(now)
+	case !r.o.CanOfferData():
+		return false
+	default:
+		r.o.OfferData(now, *it.block)
+	}
+	r.readItem = nil
+	return true
+}
+
+func (r *run) event(now time.Time, e Event) {
+	switch e := e.(type) {
+	case EvWaiting:
+		r.notes.put(NoteWaiting{e.Holder})
+	case EvLocked:
+		go r.src.scan(r.ctx)
+		go r.src.reader(r.ctx)
+	case EvWant:
+		if r.src.spool != nil {
+			if err := r.src.spool.setBits(e.Batch, e.Member, e.Change); err != nil {
+				r.o.Fail(now, "spool of the push: "+err.Error())
+			}
+		}
+	case EvWanted:
+		r.wanted(e)
+	case EvReadRest:
+		r.src.jobs.put(readJob{})
+	case EvDecide:
+		r.decide()
+	case EvDecided:
+		r.notes.put(NoteDecided{})
+	case EvProbe:
+		r.mgr.probe(r.o, e.Member)
+	case EvProblem:
+		r.problem(e.Member, e.Problem.Path, e.Problem.Text, e.Problem.Warning)
+	case EvDeleted:
+		r.notes.put(NotePath{ActionDelete, e.Member, e.Path})
+	case EvResult:
+		r.end(now)
+	}
+}
+
+func (r *run) problem(member, path, text string, warning bool) {
+	if !warning {
+		r.problems.add(member, path)
+		if member == "" {
+			r.pathErrs++
+		}
+	}
+	r.notes.put(NoteProblem{member, path, text, warning})
+}
+
+// wanted hands the entries that some member wants to the reader.
+func (r *run) wanted(e EvWanted) {
+	b := r.entries[e.Batch]
+	delete(r.entries, e.Batch)
+	for i := range b.Entries {
+		if b.Entries[i].Type == protocol.EntryRegular && e.Data[i/8]>>(i%8)&1 != 0 {
+			r.files++
+			r.total += b.Entries[i].Size
+		} else {
+			e.Data[i/8] &^= 1 << (i % 8)
+		}
+	}
+	r.src.jobs.put(readJob{b, e.Data})
+}
+
+// decide writes the decision on a goroutine of its own: a sync takes long.
+func (r *run) decide() {
+	id, store := r.o.cfg.ID, r.mgr.cfg.Store
+	go func() {
+		err := store.Decide(id)
+		r.mgr.cfg.Post(func(now time.Time) {
+			if err == nil {
+				store.Decided(id)
+			}
+			r.o.DecisionWritten(now, err)
+		})
+	}()
+}
+
+// end stops the source and closes the notes with the report.
+func (r *run) end(now time.Time) {
+	if r.over {
+		return
+	}
+	r.over = true
+	r.cancel()
+	r.src.jobs.close()
+	r.notes.put(finalNote{r.o.Result(), r.summary(now)})
+	r.notes.close()
+}
+
+// finalNote is turned into the report by the goroutine that delivers notes.
+type finalNote struct {
+	result  Result
+	summary Summary
+}
+
+func (r *run) summary(now time.Time) Summary {
+	st := r.s.Stats()
+	return Summary{Entries: r.src.entries.Load(), Files: r.files, Bytes: r.total,
+		SentBytes: st.SentBytes, RepairedBytes: st.RepairedBytes, Took: now.Sub(r.started)}
+}
+
+func (r *run) status(now time.Time) Status {
+	st := r.s.Stats()
+	s := Status{ID: r.o.cfg.ID, Module: r.req.Header.Module, Paths: r.req.Header.Paths, Stage: r.o.Stage(), Started: r.started,
+		DryRun: r.o.cfg.DryRun, Decided: r.o.Decided(), Waiting: r.o.Waiting(), UID: r.req.UID,
+		Entries: r.src.entries.Load(), Content: r.src.sent.Load(), Total: r.total, TotalKnown: r.scanEnd,
+		Sent: st.SentBytes, Repaired: st.RepairedBytes, Rate: float64(r.s.Rate()), Percent: -1}
+	switch {
+	case r.o.state >= originFlushing:
+		s.Percent = 100
+	case r.scanEnd && r.total > 0:
+		s.Percent = 100 * min(1, float64(s.Content)/float64(r.total))
+	}
+	for _, m := range r.o.members {
+		s.Members = append(s.Members, MemberStatus{m.Name, m.stage})
+	}
+	return s
+}

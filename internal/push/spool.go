@@ -1,0 +1,87 @@
+package push
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"makuo/protocol"
+)
+
+// spool keeps what the report of a push with path lines needs: the manifest's
+// batches and, for each batch and member, which entries change there. Both
+// are unlinked files, so that memory does not grow with the tree.
+type spool struct {
+	members int
+	batches *os.File
+	bits    *os.File
+	offsets []int64 // of each batch; the last one is the end
+}
+
+const bitsLen = protocol.MaxBatch / 8
+
+func newSpool(dir string, members int) (*spool, error) {
+	s := &spool{members: members, offsets: []int64{0}}
+	for _, f := range []**os.File{&s.batches, &s.bits} {
+		t, err := os.CreateTemp(dir, "spool-*")
+		if err != nil {
+			s.close()
+			return nil, fmt.Errorf("spool of the push: %w", err)
+		}
+		os.Remove(t.Name())
+		*f = t
+	}
+	return s, nil
+}
+
+func (s *spool) close() error {
+	var errs []error
+	for _, f := range []*os.File{s.batches, s.bits} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// addBatch appends the content of the next batch.
+func (s *spool) addBatch(content []byte) error {
+	end := s.offsets[len(s.offsets)-1]
+	if _, err := s.batches.WriteAt(content, end); err != nil {
+		return err
+	}
+	s.offsets = append(s.offsets, end+int64(len(content)))
+	return nil
+}
+
+// setBits notes what member changes of batch.
+func (s *spool) setBits(batch uint32, member int, change []byte) error {
+	if len(change) == 0 {
+		return nil
+	}
+	_, err := s.bits.WriteAt(change, s.at(batch, member))
+	return err
+}
+
+func (s *spool) at(batch uint32, member int) int64 {
+	return (int64(batch)*int64(s.members) + int64(member)) * bitsLen
+}
+
+// count returns the number of batches.
+func (s *spool) count() int { return len(s.offsets) - 1 }
+
+// batch reads one batch back.
+func (s *spool) batch(n int) (*protocol.Batch, error) {
+	b := make([]byte, s.offsets[n+1]-s.offsets[n])
+	if _, err := s.batches.ReadAt(b, s.offsets[n]); err != nil {
+		return nil, err
+	}
+	return protocol.ParseBatch(b)
+}
+
+// change reads back what member changes of a batch.
+func (s *spool) change(batch uint32, member int, buf *[bitsLen]byte) {
+	clear(buf[:])
+	// Behind the end of the file nothing was noted: no changes.
+	s.bits.ReadAt(buf[:], s.at(batch, member))
+}

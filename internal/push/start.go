@@ -1,0 +1,130 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"makuo/protocol"
+	"makuo/transfer"
+)
+
+// ErrNoModule is wrapped when a request names a module that is not served.
+var ErrNoModule = errors.New("no such module")
+
+// encoded recycles the bytes of dead blocks.
+var encoded = sync.Pool{New: func() any { return []byte(nil) }}
+
+// Push runs one push and hands its notes to emit, in order, on the caller's
+// goroutine; it returns when the push is over. The last note is NoteSummary,
+// unless an error is returned. When ctx ends, the push is aborted if the
+// decision is not taken yet. It may be called from any goroutine but the
+// owner's.
+func (m *Manager) Push(ctx context.Context, req *Request, emit func(Note)) error {
+	type started struct {
+		r   *run
+		err error
+	}
+	c := make(chan started, 1)
+	m.cfg.Post(func(now time.Time) {
+		r, err := m.start(now, req)
+		c <- started{r, err}
+	})
+	s := <-c
+	if s.err != nil {
+		return s.err
+	}
+	r := s.r
+	defer func() {
+		if r.src.spool != nil {
+			r.src.spool.close()
+		}
+	}()
+	stop := context.AfterFunc(ctx, func() {
+		m.cfg.Post(func(now time.Time) { r.o.Abort(now, "it was cancelled") })
+	})
+	defer stop()
+	for {
+		n, ok := r.notes.take()
+		if !ok {
+			return nil
+		}
+		if f, ok := n.(finalNote); ok {
+			r.report(f, emit)
+			return nil
+		}
+		emit(n)
+	}
+}
+
+// start makes the machine of a push and its source.
+func (m *Manager) start(now time.Time, req *Request) (*run, error) {
+	module := m.modules[req.Header.Module]
+	if module == nil {
+		return nil, fmt.Errorf("%w: %q", ErrNoModule, req.Header.Module)
+	}
+	if m.closing {
+		return nil, ErrShutdown
+	}
+	req.Header.Name = m.cfg.Name
+	req.Header.Roster = nil
+	for _, r := range req.Roster {
+		req.Header.Roster = append(req.Header.Roster, r.Session)
+	}
+	content := req.Header.Append(nil)
+	if len(content) > protocol.MaxHeaderLen {
+		return nil, fmt.Errorf("the push's paths, patterns and members take %d bytes, the limit is %d: push fewer paths at a time or shorten the patterns", len(content), protocol.MaxHeaderLen)
+	}
+	symbol := protocol.SymbolSize(m.cfg.Wire.Payload())
+	src, err := newSource(module, &req.Header, symbol)
+	if err != nil {
+		return nil, err
+	}
+	if req.Verbose > 0 || req.Header.Options&protocol.OptDryRun != 0 {
+		if src.spool, err = newSpool(m.cfg.Spool, len(req.Roster)); err != nil {
+			return nil, err
+		}
+	}
+	r := &run{mgr: m, req: req, src: src, notes: newQueue[Note](), entries: make(map[uint32]*protocol.Batch),
+		started: now, problems: make(problemSet)}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	src.wake = func() { m.cfg.Post(func(time.Time) {}) }
+	src.problem = func(path, text string, warning bool) {
+		m.cfg.Post(func(time.Time) { r.problem("", path, text, warning) })
+	}
+	kind, enc, err := transfer.EncodeBlock(protocol.BlockHeader, content, nil)
+	if err != nil {
+		return nil, err
+	}
+	m.streams++
+	r.s = transfer.NewSender(transfer.SenderConfig{Stream: m.streams, Members: len(req.Roster), SymbolSize: symbol,
+		Window: transfer.DefaultWindow / (1 + len(m.runs)), Rate: transfer.RateConfig{Cap: m.cfg.RateCap},
+		Release: func(b []byte) { encoded.Put(b[:0]) }}, now)
+	// Two pushes of one daemon never share an id, whatever the clock does.
+	m.last = max(m.last+1, now.UnixNano())
+	id := protocol.PushID{Start: m.last, Origin: m.cfg.Self}
+	opt := req.Header.Options
+	r.o = NewOrigin(OriginConfig{ID: id, Stream: m.streams, DryRun: opt&protocol.OptDryRun != 0, AllOrNone: req.AllOrNone,
+		Hopeless: len(req.Absent) > 0, Deletes: req.Verbose > 0 || opt&protocol.OptDryRun != 0,
+		Wait: req.Wait, Timeout: req.Timeout, Roster: req.Roster, Sender: r.s,
+		HeaderBlock: transfer.Block{Kind: kind, Encoded: enc}, Lock: &ownLock{m, id, req.Header.Module, req.Header.Paths}}, now)
+	m.runs = append(m.runs, r)
+	r.notes.put(NoteStart{id})
+	return r, nil
+}
+
+// ownLock is a push's lock on the paths of its own daemon.
+type ownLock struct {
+	m      *Manager
+	id     protocol.PushID
+	module string
+	paths  []string
+}
+
+// Try implements Locker.
+func (l *ownLock) Try() (Holder, bool) { return l.m.tryLock(l.id, l.m.cfg.Name, l.module, l.paths) }
+
+// Release implements Locker.
+func (l *ownLock) Release() { l.m.locks.Release(l.id) }
