@@ -91,6 +91,7 @@ type UDP struct {
 	join      *ipv4.PacketConn // of multicast
 	out       *ipv4.PacketConn // of unicast
 	groupAddr *net.UDPAddr
+	filtered  bool // the kernel drops the own session's packets
 
 	pool    *sync.Pool    // of *Inbound
 	writers sync.Pool     // of *writer
@@ -203,7 +204,7 @@ func (u *UDP) setOptions(ifi *net.Interface, cfg Config) error {
 		return fmt.Errorf("make the socket filter: %w", err)
 	}
 	// Only speed is lost without it: the gate drops what it would have dropped.
-	_ = u.join.SetBPF(filter)
+	u.filtered = u.join.SetBPF(filter) == nil
 	return nil
 }
 

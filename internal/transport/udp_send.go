@@ -118,7 +118,10 @@ func (u *UDP) write(msgs []ipv4.Message, s *Stats, res *SendError) error {
 // packets that are on their way at the moment.
 func (u *UDP) Stats() Stats {
 	s := u.snapshot()
-	own := u.looped.Load() - uint32(s.Own)
+	own := uint32(0)
+	if u.filtered {
+		own = u.looped.Load()
+	}
 	if lost := int32(dropped(u.multicast) - own); lost > 0 {
 		s.Overflow += uint64(lost)
 	}
