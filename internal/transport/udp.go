@@ -100,8 +100,8 @@ type UDP struct {
 	wg      sync.WaitGroup
 	once    sync.Once
 
-	looped  atomic.Uint32  // packets sent to the group, modulo 2^32
-	watched interfaceState // owned by the watching goroutine
+	looped  atomic.Uint32 // packets sent to the group, modulo 2^32
+	watched interfaceState
 }
 
 // Open opens the sockets. Errors are sentences for the user.
@@ -120,7 +120,7 @@ func Open(cfg Config) (*UDP, error) {
 		return nil, err
 	}
 	u.info = Info{Interface: ifi.Name, Index: ifi.Index, MTU: ifi.MTU, TTL: cfg.TTL, RecvAsked: cfg.RecvBuffer, SendAsked: cfg.SendBuffer}
-	u.watched = interfaceState{name: ifi.Name, index: ifi.Index}
+	u.watched.name, u.watched.index = ifi.Name, ifi.Index
 	u.payload = protocol.DefaultPayload
 	if cfg.MTU != 0 {
 		u.payload = cfg.MTU - headers

@@ -2,13 +2,16 @@ package transport
 
 import (
 	"net"
+	"sync"
 	"syscall"
 	"time"
 )
 
 // interfaceState is what is known of the interface that the group is joined on.
 type interfaceState struct {
-	name  string
+	name string // never changes
+
+	mu    sync.Mutex // guards all below
 	index int
 	gone  bool // it was absent or down when last looked at
 }
@@ -31,10 +34,11 @@ func (u *UDP) watch() {
 	}
 }
 
-// checkInterface takes the result of looking the interface up. The caller is
-// the watching goroutine, or a test in its place.
+// checkInterface takes the result of looking the interface up.
 func (u *UDP) checkInterface(ifi *net.Interface, err error) {
 	w := &u.watched
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if err != nil || ifi.Flags&net.FlagUp == 0 {
 		w.gone = true
 		return
