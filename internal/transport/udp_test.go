@@ -218,7 +218,7 @@ func inNamespace(t *testing.T) bool {
 	if _, err := exec.LookPath("ip"); runtime.GOOS != "linux" || err != nil {
 		t.Skip("needs Linux and the ip command; re-joining after an interface came back is left untested")
 	}
-	if out, err := exec.Command("unshare", "-rn", "ip", "link", "add", "probe0", "type", "dummy").CombinedOutput(); err != nil {
+	if out, err := exec.Command("unshare", "-rn", "ip", "link", "add", "probe0", "type", "veth").CombinedOutput(); err != nil {
 		t.Skipf("cannot make a network namespace (%v: %s); re-joining after an interface came back is left untested", err, out)
 	}
 	cmd := exec.Command("unshare", "-rn", os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
@@ -313,26 +313,27 @@ func TestAnInterfaceThatIsDownIsNotUsable(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	ip(t, "link add dummy0 type dummy")
-	cfg := Config{Interface: "dummy0", Group: netip.MustParseAddr("239.1.2.3"), Port: 5000, Session: 1}
-	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "dummy0 has no IPv4 address: give it one") {
+	ip(t, "link add eth0 type veth peer name eth1")
+	cfg := Config{Interface: "eth0", Group: netip.MustParseAddr("239.1.2.3"), Port: 5000, Session: 1}
+	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "eth0 has no IPv4 address: give it one") {
 		t.Errorf("without address: %v", err)
 	}
-	ip(t, "addr add 10.77.0.1/24 dev dummy0")
-	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "dummy0 is down: bring it up") {
+	ip(t, "addr add 10.77.0.1/24 dev eth0")
+	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "eth0 is down: bring it up") {
 		t.Errorf("down: %v", err)
 	}
 	cfg.Interface = ""
-	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "no interface is up and has an IPv4 address; there are: lo (down), dummy0 (down)") {
+	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "no interface is up and has an IPv4 address; there are: lo (down)") {
 		t.Errorf("nothing is up: %v", err)
 	}
 	ip(t, "link set lo up")
 	if i := openUDP(t, cfg).Info(); i.Interface != "lo" {
 		t.Errorf("with lo alone: %+v", i)
 	}
-	ip(t, "link set dummy0 up")
+	ip(t, "link set eth0 up")
+	ip(t, "link set eth1 up")
 	cfg.Session = 2
-	if i := openUDP(t, cfg).Info(); i.Interface != "dummy0" {
+	if i := openUDP(t, cfg).Info(); i.Interface != "eth0" {
 		t.Errorf("with an interface: %+v", i)
 	}
 }
