@@ -293,69 +293,88 @@ func (r *rule) match(rel string, dir bool) bool {
 	return matchWild(r.prog, name, !r.anchored && !r.prefix2)
 }
 
+// states is a set of positions in a pattern that remembers when each was
+// added last.
+type states struct {
+	list  []int32
+	added []int32
+	stamp int32
+}
+
 // matchWild runs the pattern as an automaton, all its states at once, so that
 // no pattern costs more than its length times that of the name. With anywhere
 // a match may also begin after each '/'.
 func matchWild(prog []token, name string, anywhere bool) bool {
-	var space [128]int32
+	var space [192]int32
 	now, next := space[:0:64], space[64:64:128]
-	now = addState(now, prog, 0)
+	s := states{list: now, added: space[128:192]}
+	if len(prog) >= 64 {
+		s.added = make([]int32, len(prog)+1)
+	}
+	s.begin(now)
+	s.add(prog, 0)
+	now = s.list
 	for i := range len(name) {
 		c := name[i]
-		next = next[:0]
-		for _, s := range now {
-			if int(s) == len(prog) {
-				continue
-			}
-			switch t := &prog[s]; t.kind {
-			case tokenStars:
-				next = addState(next, prog, s)
-			case tokenStar:
-				if c != '/' {
-					next = addState(next, prog, s)
-				}
-			case tokenByte:
-				if c == t.c {
-					next = addState(next, prog, s+1)
-				}
-			case tokenAny:
-				if c != '/' {
-					next = addState(next, prog, s+1)
-				}
-			case tokenSet:
-				if t.set[c] {
-					next = addState(next, prog, s+1)
-				}
+		s.begin(next[:0])
+		for _, p := range now {
+			if int(p) < len(prog) {
+				s.step(prog, p, c)
 			}
 		}
 		if anywhere && c == '/' {
-			next = addState(next, prog, 0)
+			s.add(prog, 0)
 		}
-		if len(next) == 0 && !anywhere {
+		if len(s.list) == 0 && !anywhere {
 			return false
 		}
-		now, next = next, now
+		now, next = s.list, now
 	}
-	for _, s := range now {
-		if int(s) == len(prog) {
+	for _, p := range now {
+		if int(p) == len(prog) {
 			return true
 		}
 	}
 	return false
 }
 
-// addState adds s and what it reaches without a byte, once each.
-func addState(list []int32, prog []token, s int32) []int32 {
-	for {
-		for _, have := range list {
-			if have == s {
-				return list
-			}
+func (s *states) begin(list []int32) {
+	s.list = list
+	s.stamp++
+}
+
+// step adds what position p reaches by the byte c.
+func (s *states) step(prog []token, p int32, c byte) {
+	switch t := &prog[p]; t.kind {
+	case tokenStars:
+		s.add(prog, p)
+	case tokenStar:
+		if c != '/' {
+			s.add(prog, p)
 		}
-		list = append(list, s)
-		if int(s) == len(prog) || (prog[s].kind != tokenStar && prog[s].kind != tokenStars) {
-			return list
+	case tokenByte:
+		if c == t.c {
+			s.add(prog, p+1)
 		}
-		s++
+	case tokenAny:
+		if c != '/' {
+			s.add(prog, p+1)
+		}
+	case tokenSet:
+		if t.set[c] {
+			s.add(prog, p+1)
+		}
+	}
+}
+
+// add adds p and what it reaches without a byte, once each.
+func (s *states) add(prog []token, p int32) {
+	for s.added[p] != s.stamp {
+		s.added[p] = s.stamp
+		s.list = append(s.list, p)
+		if int(p) == len(prog) || (prog[p].kind != tokenStar && prog[p].kind != tokenStars) {
+			return
+		}
+		p++
 	}
 }

@@ -1,0 +1,434 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"makuo/internal/fsroot"
+	"makuo/protocol"
+)
+
+// Target is one push at one member. The way through it:
+//
+//	Begin -> Compare* -> EndCompare -> Stage -> Commit -> Close
+//	                  \-- Store* --/         \-> Discard
+//
+// Compare and EndCompare belong to one goroutine, Store may be called by
+// several and at the same time as Compare; each later call comes after all
+// earlier ones have returned. A dry run ends after EndCompare. ReadLog and
+// LogSize may be called at any time until Close.
+//
+// A path that can't be brought to the pushed state is a Problem in the log and
+// never stops the others. An error returned means that the member as a whole
+// can't go on: no space, no working disk, no staging directory.
+type Target struct {
+	m      *Module
+	id     protocol.PushID
+	header *protocol.PushHeader
+	filter *Filter
+	root   bool // owners and privileged attributes apply
+	dry    bool
+	hold   holdable
+
+	// Owned by the goroutine that compares.
+	frames    []*frame
+	nextBatch uint32
+	nextEntry uint32
+	last      string // path of the last entry
+	present   int    // entries of the manifest below the root that are something
+	dotEmpty  bool   // "." is recursed into
+	links     map[string]*linkGroup
+	inodes    map[inode]string // kept files with several names
+	spare     *fsroot.Names
+	space     spaceBook
+	resume    []*leftover
+
+	// Made when something is to be changed for the first time.
+	stage *pushStage
+
+	mu       sync.Mutex
+	wants    []want // by entry
+	parts    map[uint32]*partFile
+	counts   protocol.Counts
+	held     map[string]bool // directories in which an entry had an error
+	holdAll  bool            // too many to tell apart
+	problems pageLog
+	deletes  pageLog
+	warned   map[string]bool
+
+	stored      atomic.Int64 // bytes of wanted content that are written
+	storedFiles atomic.Int64
+
+	going     uint64 // names that deletion takes
+	goingRoot int    // ... directly at the root
+	noDelete  bool   // MaxDelete or an empty source: nothing is deleted at all
+	staged    bool
+	marked    bool
+	closed    bool
+}
+
+type inode struct{ dev, ino uint64 }
+
+// linkGroup is the first name of a file that further names link to.
+type linkGroup struct {
+	failed bool
+	kept   inode // the file that stays at the first name; zero if it is replaced
+	step   step  // where its replacement is staged
+}
+
+// Begin starts a push. Nothing is made on disk before something is to be
+// changed. The header comes from protocol.ParsePushHeader.
+func (m *Module) Begin(id protocol.PushID, h *protocol.PushHeader) (*Target, error) {
+	f, err := NewFilter(h.Rules)
+	if err != nil {
+		return nil, err
+	}
+	m.accounts.refresh()
+	t := &Target{
+		m: m, id: id, header: h, filter: f,
+		root:  os.Geteuid() == 0,
+		dry:   h.Options&(protocol.OptDryRun|protocol.OptCheck) != 0,
+		links: make(map[string]*linkGroup), inodes: make(map[inode]string),
+		parts: make(map[uint32]*partFile), held: make(map[string]bool), warned: make(map[string]bool),
+	}
+	t.hold.init(t)
+	root, err := m.Root.OpenDir(".")
+	if err != nil {
+		return nil, fmt.Errorf("module %s: %w", m.Name(), err)
+	}
+	t.frames = []*frame{{path: ".", dir: root}}
+	if !t.dry {
+		if t.resume, err = m.leftovers(h.Paths); err != nil {
+			root.Close()
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// Compare holds the next batch against the member's tree. Bit i of data says
+// that the content of entry i is needed, bit i of change that the entry will
+// be made or changed.
+func (t *Target) Compare(b *protocol.Batch) (data, change []byte, err error) {
+	if b.Number != t.nextBatch || b.First != t.nextEntry {
+		return nil, nil, fmt.Errorf("batch %d with entry %d came when batch %d with entry %d was due", b.Number, b.First, t.nextBatch, t.nextEntry)
+	}
+	n := (len(b.Entries) + 7) / 8
+	data, change = make([]byte, n), make([]byte, n)
+	for i := range b.Entries {
+		e := &b.Entries[i]
+		if t.last != "" && protocol.ComparePaths(t.last, e.Path) >= 0 {
+			return nil, nil, fmt.Errorf("manifest: %q does not come after %q", e.Path, t.last)
+		}
+		t.last = e.Path
+		v, err := t.entry(b.First+uint32(i), e)
+		if err != nil {
+			return nil, nil, err
+		}
+		if v >= verdictChange {
+			change[i/8] |= 1 << (i % 8)
+		}
+		if v == verdictData {
+			data[i/8] |= 1 << (i % 8)
+		}
+	}
+	t.nextBatch++
+	t.nextEntry += uint32(len(b.Entries))
+	if err := t.flushPlan(); err != nil {
+		return nil, nil, err
+	}
+	return data, change, t.space.check(t)
+}
+
+// EndCompare comes after the last batch: what is left of the member's own
+// listing is decided, and the plan is complete but for what Store brings.
+func (t *Target) EndCompare() error {
+	for len(t.frames) > 0 {
+		if err := t.pop(); err != nil {
+			return err
+		}
+	}
+	t.checkDeletes()
+	return t.flushPlan()
+}
+
+// verdict is what compare decided about one entry.
+type verdict uint8
+
+const (
+	verdictNone   verdict = iota
+	verdictChange         // made or changed without content
+	verdictData           // content is needed
+)
+
+// entry decides about one entry.
+func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
+	if e.Path == "." {
+		return t.rootEntry(n, e)
+	}
+	if e.Type != protocol.EntryAbsent && e.Flags&protocol.EntryImplied == 0 {
+		t.present++
+	}
+	dir, name := splitPath(e.Path)
+	f, err := t.enter(dir)
+	if err != nil || f.blocked {
+		return verdictNone, err
+	}
+	st, err := f.lookup(t, name)
+	if err != nil {
+		return verdictNone, t.fail(e.Path, err)
+	}
+	v, err := t.decide(f, n, e, name, st)
+	if err != nil {
+		if e.Type == protocol.EntryDirectory {
+			t.pushBlocked(e.Path)
+		}
+		if e.Flags&protocol.EntryLinked != 0 {
+			t.links[e.Path] = &linkGroup{failed: true}
+		}
+		return verdictNone, t.fail(e.Path, err)
+	}
+	if v != verdictNone {
+		t.counted(func(c *protocol.Counts) { c.Changed++ })
+	}
+	return v, nil
+}
+
+var errStagePath = errors.New("is this member's staging directory, which no push may touch")
+
+// decide returns what is to be done about e; st is nil if the name is free. An
+// error is one of the path, or of the member if fatal says so.
+func (t *Target) decide(f *frame, n uint32, e *protocol.Entry, name string, st *fsroot.Stat) (verdict, error) {
+	isDir := e.Type == protocol.EntryDirectory
+	switch {
+	case e.Path == t.m.stageRel:
+		return verdictNone, errStagePath
+	case e.Type == protocol.EntryFailed, t.m.protect.Covers(e.Path, isDir || (st != nil && st.IsDir())):
+		t.pushBlocked(e.Path)
+		if e.Flags&protocol.EntryLinked != 0 {
+			t.links[e.Path] = &linkGroup{kept: inodeOf(st)}
+		}
+		return verdictNone, nil
+	case e.Type == protocol.EntryAbsent:
+		return t.absent(f, e, name, st)
+	case st != nil && st.Mount && !(isDir && e.Flags&protocol.EntryImplied != 0):
+		return verdictNone, fsroot.ErrMount
+	case isDir:
+		return t.directory(f, n, e, name, st)
+	case e.Type == protocol.EntryHardlink:
+		return t.hardlink(f, n, e, name, st)
+	}
+	v, err := t.file(f, n, e, name, st)
+	return v, err
+}
+
+func inodeOf(st *fsroot.Stat) inode {
+	if st == nil {
+		return inode{}
+	}
+	return inode{st.Dev, st.Ino}
+}
+
+// rootEntry is entry for ".".
+func (t *Target) rootEntry(n uint32, e *protocol.Entry) (verdict, error) {
+	f := t.frames[0]
+	if e.Type == protocol.EntryFailed {
+		f.blocked = true
+		return verdictNone, nil
+	}
+	if e.Flags&protocol.EntryImplied != 0 {
+		return verdictNone, nil
+	}
+	f.take(t, n, e)
+	t.dotEmpty = e.Flags&protocol.EntryRecurse != 0
+	st, err := f.dir.LstatSelf()
+	if err != nil {
+		return verdictNone, t.fail(".", err)
+	}
+	if f.differs, err = t.differs(node{d: f.dir}, e, &st); err != nil {
+		return verdictNone, t.fail(".", err)
+	}
+	if f.differs {
+		t.counted(func(c *protocol.Counts) { c.Changed++ })
+		return verdictChange, nil
+	}
+	return verdictNone, nil
+}
+
+// directory is decide for directories. It leaves a frame for what lies below.
+func (t *Target) directory(f *frame, n uint32, e *protocol.Entry, name string, st *fsroot.Stat) (verdict, error) {
+	child := &frame{path: e.Path, name: name, inTree: f.inTree, top: f.top, keep: f.keep}
+	if st == nil || !st.IsDir() {
+		if err := t.makeDirectory(f, child, n, e, st); err != nil {
+			return verdictNone, err
+		}
+		child.take(t, n, e)
+		child.deletes = false
+		t.frames = append(t.frames, child)
+		return verdictChange, nil
+	}
+	if e.Flags&protocol.EntryImplied == 0 {
+		child.take(t, n, e)
+		var err error
+		if child.differs, err = t.differs(node{f.dir, name}, e, st); err != nil {
+			return verdictNone, err
+		}
+	}
+	t.frames = append(t.frames, child)
+	if child.differs {
+		return verdictChange, nil
+	}
+	return verdictNone, nil
+}
+
+// absent is decide for a pushed path that is not at the origin.
+func (t *Target) absent(f *frame, e *protocol.Entry, name string, st *fsroot.Stat) (verdict, error) {
+	if st == nil || t.header.Options&protocol.OptDelete == 0 {
+		return verdictNone, nil
+	}
+	_, err := t.remove(deletion{from: f, op: opDelete}, f.dir, name, e.Path, st.Type())
+	return verdictNone, err
+}
+
+// hardlink is decide for a further name of a file.
+func (t *Target) hardlink(f *frame, n uint32, e *protocol.Entry, name string, st *fsroot.Stat) (verdict, error) {
+	g := t.links[e.Link]
+	switch {
+	case g == nil:
+		return verdictNone, fmt.Errorf("is a hard link to %q, which the manifest does not have as a file with links", e.Link)
+	case g.failed:
+		return verdictNone, fmt.Errorf("is a hard link to %q, which failed", e.Link)
+	case st != nil && g.kept != (inode{}) && inodeOf(st) == g.kept:
+		return verdictNone, nil
+	}
+	s, err := t.replaceStep(f, opLink, n, e, st)
+	if err != nil {
+		return verdictNone, err
+	}
+	return verdictChange, t.addStep(f, &s, e)
+}
+
+// file is decide for everything that is neither directory nor hard link.
+func (t *Target) file(f *frame, n uint32, e *protocol.Entry, name string, st *fsroot.Stat) (verdict, error) {
+	nd := node{f.dir, name}
+	same, err := t.sameContent(nd, e, st)
+	if err != nil {
+		return verdictNone, err
+	}
+	if same && st.Nlink > 1 {
+		// Two entries that are separate at the origin may not stay one file here.
+		if _, taken := t.inodes[inodeOf(st)]; taken {
+			same = false
+		} else {
+			t.inodes[inodeOf(st)] = e.Path
+		}
+	}
+	if !same {
+		return t.replace(f, n, e, st)
+	}
+	if e.Flags&protocol.EntryLinked != 0 {
+		t.links[e.Path] = &linkGroup{kept: inodeOf(st)}
+	}
+	differs, err := t.differs(nd, e, st)
+	if err != nil || !differs {
+		return verdictNone, err
+	}
+	s := step{op: opAttr, entry: n, path: e.Path}
+	return verdictChange, t.addStep(nil, &s, e)
+}
+
+// replace makes a new file, link, fifo or device, or puts one in the place of
+// what is there.
+func (t *Target) replace(f *frame, n uint32, e *protocol.Entry, st *fsroot.Stat) (verdict, error) {
+	op := opNode
+	if e.Type == protocol.EntryRegular {
+		op = opFile
+	}
+	s, err := t.replaceStep(f, op, n, e, st)
+	if err != nil {
+		return verdictNone, err
+	}
+	if op == opFile && e.Mode&0o6000 != 0 {
+		s.flags |= stepLate
+	}
+	if e.Type == protocol.EntrySymlink {
+		s.flags |= stepSymlink
+	}
+	if e.Flags&protocol.EntryLinked != 0 {
+		g := &linkGroup{step: s}
+		g.step.rest = nil
+		t.links[e.Path] = g
+	}
+	v := verdictChange
+	switch {
+	case op == opFile && e.Size > 0:
+		have, err := t.reuse(&s, e)
+		if err != nil {
+			return verdictNone, err
+		}
+		if !have {
+			v = verdictData
+		}
+	case t.dry:
+	default:
+		if err := t.makeNode(&s, e); err != nil {
+			return verdictNone, err
+		}
+	}
+	off, err := t.planStep(f, &s, e)
+	if err != nil {
+		return verdictNone, err
+	}
+	if v == verdictData {
+		t.want(n, e, off)
+	}
+	return v, nil
+}
+
+// replaceStep prepares a step that puts something new at e's path. It refuses
+// what may not be replaced, and plans the contents of a directory that goes.
+func (t *Target) replaceStep(f *frame, op stepOp, n uint32, e *protocol.Entry, st *fsroot.Stat) (step, error) {
+	s := step{op: op, entry: n, path: e.Path}
+	if f.inTree {
+		s.flags, s.top, s.keep = stepInTree, f.top, f.keep
+	}
+	if st == nil {
+		return s, nil
+	}
+	s.flags |= stepExists
+	if !st.IsDir() {
+		return s, nil
+	}
+	s.flags |= stepWasDir
+	_, name := splitPath(e.Path)
+	return s, t.emptyOut(f, n, e.Path, name)
+}
+
+// splitPath returns the directory and the last component of a path.
+func splitPath(p string) (dir, name string) {
+	i := strings.LastIndexByte(p, '/')
+	if i < 0 {
+		return ".", p
+	}
+	return p[:i], p[i+1:]
+}
+
+func joinPath(dir, name string) string {
+	if dir == "." {
+		return name
+	}
+	return dir + "/" + name
+}
+
+// absentOK turns "is not there" into success.
+func absentOK(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,362 @@
+package tree
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/cespare/xxhash/v2"
+
+	"makuo/internal/fsroot"
+	"makuo/protocol"
+)
+
+// node is one name in an open directory, or with no name that directory.
+type node struct {
+	d    *fsroot.Dir
+	name string
+}
+
+func (n node) stat() (fsroot.Stat, error) {
+	if n.name == "" {
+		return n.d.LstatSelf()
+	}
+	return n.d.Lstat(n.name)
+}
+
+func (n node) chmod(perm uint32) error {
+	if n.name == "" {
+		return n.d.ChmodSelf(perm)
+	}
+	return n.d.Chmod(n.name, perm)
+}
+
+func (n node) chown(uid, gid uint32) error {
+	if n.name == "" {
+		return n.d.ChownSelf(int(uid), int(gid))
+	}
+	return n.d.Chown(n.name, int(uid), int(gid))
+}
+
+func (n node) utimes(sec int64, nsec uint32) error {
+	if n.name == "" {
+		return n.d.UtimesSelf(sec, nsec)
+	}
+	return n.d.Utimes(n.name, sec, nsec)
+}
+
+func (n node) listXattr() ([]string, error) {
+	if n.name == "" {
+		return n.d.ListXattrSelf()
+	}
+	return n.d.ListXattr(n.name)
+}
+
+func (n node) getXattr(attr string) ([]byte, error) {
+	if n.name == "" {
+		return n.d.GetXattrSelf(attr)
+	}
+	return n.d.GetXattr(n.name, attr)
+}
+
+func (n node) setXattr(attr string, v []byte) error {
+	if n.name == "" {
+		return n.d.SetXattrSelf(attr, v)
+	}
+	return n.d.SetXattr(n.name, attr, v)
+}
+
+func (n node) removeXattr(attr string) error {
+	if n.name == "" {
+		return n.d.RemoveXattrSelf(attr)
+	}
+	return n.d.RemoveXattr(n.name, attr)
+}
+
+// holdable is what this member's privileges and file system can hold; nothing
+// else is compared or set, so that unchanged stays unchanged.
+type holdable struct {
+	t      *Target
+	root   bool
+	groups map[uint32]bool // not root: ours
+
+	mu    sync.Mutex
+	kinds map[string]bool // kinds of attributes that the file system has
+}
+
+func (h *holdable) init(t *Target) {
+	h.t, h.root, h.groups, h.kinds = t, t.root, map[uint32]bool{uint32(os.Getegid()): true}, make(map[string]bool)
+	gs, err := os.Getgroups()
+	if err != nil {
+		return // our own group is known
+	}
+	for _, g := range gs {
+		h.groups[uint32(g)] = true
+	}
+}
+
+// mode returns the bits of a mode that can be set on what st is.
+func (h *holdable) mode(st *fsroot.Stat) uint32 {
+	if h.root || h.groups[st.GID] {
+		return protocol.MaxMode
+	}
+	return protocol.MaxMode &^ 0o2000
+}
+
+const (
+	aclAccess  = "system.posix_acl_access"
+	aclDefault = "system.posix_acl_default"
+)
+
+// kindOf returns the kind of attribute that name is, "" if it is never carried.
+func (h *holdable) kindOf(name string, typ protocol.EntryType) string {
+	switch {
+	case strings.HasPrefix(name, "user."):
+		if typ == protocol.EntryRegular || typ == protocol.EntryDirectory {
+			return "user."
+		}
+	case name == aclAccess:
+		return aclAccess
+	case name == aclDefault:
+		if typ == protocol.EntryDirectory {
+			return aclAccess
+		}
+	case !h.root:
+	case strings.HasPrefix(name, "trusted."):
+		return "trusted."
+	case name == "security.selinux", name == "security.ima", name == "security.evm":
+	case strings.HasPrefix(name, "security."):
+		return "security."
+	}
+	return ""
+}
+
+// has reports whether the file system keeps attributes of a kind; where not,
+// one warning says so.
+func (h *holdable) has(kind string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if ok, known := h.kinds[kind]; known {
+		return ok
+	}
+	name := kind
+	if kind != aclAccess {
+		name += "makuo"
+	}
+	ok := true
+	if d, err := h.t.m.Root.OpenDir("."); err == nil {
+		_, err = d.GetXattrSelf(name)
+		ok = !errors.Is(err, fsroot.ErrUnsupported)
+		d.Close()
+	}
+	h.kinds[kind] = ok
+	if !ok {
+		h.t.warn("xattr "+kind, "", fmt.Sprintf("the file system has no extended attributes %s*: they are left out", strings.TrimSuffix(kind, "_access")))
+	}
+	return ok
+}
+
+// wanted returns the attributes of e that can be held here.
+func (h *holdable) wanted(e *protocol.Entry) []protocol.Xattr {
+	var xs []protocol.Xattr
+	for _, x := range e.Xattrs {
+		if k := h.kindOf(x.Name, e.Type); k != "" && h.has(k) {
+			xs = append(xs, x)
+		}
+	}
+	return xs
+}
+
+// granularities of file systems that are coarser than nanoseconds: NTFS,
+// microseconds, exFAT, ext3 and HFS+, FAT.
+var granularities = [...]int64{100, 1000, 1e7, 1e9, 2e9}
+
+// sameTime reports whether st has the entry's mtime as far as the file system
+// can hold it. The change time, which nobody chooses, shows how fine that is:
+// on a file system with nanoseconds it is a multiple of neither second nor
+// microsecond.
+func sameTime(e *protocol.Entry, st *fsroot.Stat) bool {
+	if e.Sec == st.Sec && e.Nsec == st.Nsec {
+		return true
+	}
+	if d := e.Sec - st.Sec; d < 0 || d > 1 {
+		return false
+	}
+	for _, g := range granularities {
+		sec, nsec := floorTime(e.Sec, e.Nsec, g)
+		csec, cnsec := floorTime(st.CSec, st.CNsec, g)
+		if sec == st.Sec && nsec == st.Nsec && csec == st.CSec && cnsec == st.CNsec {
+			return true
+		}
+	}
+	return false
+}
+
+func floorTime(sec int64, nsec uint32, g int64) (int64, uint32) {
+	if g >= 1e9 {
+		n := g / 1e9
+		return sec - ((sec%n)+n)%n, 0
+	}
+	return sec, nsec - nsec%uint32(g)
+}
+
+// sameContent reports whether st can stay and become e by attributes alone.
+func (t *Target) sameContent(nd node, e *protocol.Entry, st *fsroot.Stat) (bool, error) {
+	if st == nil || st.Type() != fileType(e.Type) {
+		return false, nil
+	}
+	switch e.Type {
+	case protocol.EntryRegular:
+		if uint64(st.Size) != e.Size {
+			return false, nil
+		}
+		if e.HasSum {
+			sum, err := sumOf(nd.d, nd.name)
+			return sum == e.Sum, err
+		}
+		return sameTime(e, st), nil
+	case protocol.EntrySymlink:
+		target, err := nd.d.Readlink(nd.name)
+		return target == e.Link, err
+	case protocol.EntryChar, protocol.EntryBlock:
+		return st.Rdev == e.Rdev, nil
+	}
+	return true, nil
+}
+
+func fileType(t protocol.EntryType) uint32 {
+	switch t {
+	case protocol.EntryRegular:
+		return fsroot.TypeRegular
+	case protocol.EntryDirectory:
+		return fsroot.TypeDir
+	case protocol.EntrySymlink:
+		return fsroot.TypeSymlink
+	case protocol.EntryFIFO:
+		return fsroot.TypeFIFO
+	case protocol.EntryChar:
+		return fsroot.TypeChar
+	case protocol.EntryBlock:
+		return fsroot.TypeBlock
+	}
+	return 0
+}
+
+// sumOf returns the xxhash64 of a regular file's content.
+func sumOf(d *fsroot.Dir, name string) (uint64, error) {
+	f, err := d.OpenRead(name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var h xxhash.Digest
+	h.Reset()
+	buf := sumBuffers.Get().(*[256 << 10]byte)
+	defer sumBuffers.Put(buf)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{&h}, struct{ io.Reader }{f}, buf[:]); err != nil {
+		return 0, err
+	}
+	return h.Sum64(), nil
+}
+
+var sumBuffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+
+// differs reports whether attributes of what is there have to be changed.
+func (t *Target) differs(nd node, e *protocol.Entry, st *fsroot.Stat) (bool, error) {
+	if e.Type != protocol.EntrySymlink && (st.Perm()^e.Mode)&t.hold.mode(st) != 0 {
+		return true, nil
+	}
+	if t.root && (st.UID != t.m.accounts.userID(e.User) || st.GID != t.m.accounts.groupID(e.Group)) {
+		return true, nil
+	}
+	if !sameTime(e, st) {
+		return true, nil
+	}
+	set, remove, err := t.xattrChanges(nd, e)
+	return len(set)+len(remove) > 0, err
+}
+
+// xattrChanges returns what makes the attributes those of e.
+func (t *Target) xattrChanges(nd node, e *protocol.Entry) (set []protocol.Xattr, remove []string, err error) {
+	names, err := nd.listXattr()
+	if err != nil || (len(names) == 0 && len(e.Xattrs) == 0) {
+		return nil, nil, err
+	}
+	want := t.hold.wanted(e)
+	for _, x := range want {
+		if _, have := slices.BinarySearch(names, x.Name); have {
+			v, err := nd.getXattr(x.Name)
+			if err != nil && !errors.Is(err, fsroot.ErrNoXattr) {
+				return nil, nil, err
+			}
+			if err == nil && bytes.Equal(v, x.Value) {
+				continue
+			}
+		}
+		set = append(set, x)
+	}
+	for _, name := range names {
+		kept := slices.ContainsFunc(want, func(x protocol.Xattr) bool { return x.Name == name })
+		if !kept && t.hold.kindOf(name, e.Type) != "" {
+			remove = append(remove, name)
+		}
+	}
+	return set, remove, nil
+}
+
+// xattrError is an error about attributes; "no space" means the attributes'
+// own, not the disk's.
+type xattrError struct{ error }
+
+func (e xattrError) Unwrap() error { return e.error }
+
+// apply gives what is there the attributes of e, in the order owner,
+// attributes, mode, time, each only if it differs.
+func (t *Target) apply(nd node, e *protocol.Entry, st *fsroot.Stat, mode uint32) error {
+	perm := st.Perm()
+	if t.root {
+		uid, gid := t.m.accounts.userID(e.User), t.m.accounts.groupID(e.Group)
+		if st.UID != uid || st.GID != gid {
+			if err := nd.chown(uid, gid); err != nil {
+				return err
+			}
+			perm &^= 0o6000 // the kernel takes them away
+		}
+	}
+	changed, err := t.applyXattrs(nd, e)
+	if err != nil {
+		return err
+	}
+	if e.Type != protocol.EntrySymlink && (changed || (perm^mode)&t.hold.mode(st) != 0) {
+		if err := nd.chmod(mode); err != nil {
+			return err
+		}
+	}
+	if st.Sec != e.Sec || st.Nsec != e.Nsec {
+		return nd.utimes(e.Sec, e.Nsec)
+	}
+	return nil
+}
+
+func (t *Target) applyXattrs(nd node, e *protocol.Entry) (changed bool, err error) {
+	set, remove, err := t.xattrChanges(nd, e)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range remove {
+		if err := nd.removeXattr(name); err != nil && !errors.Is(err, fsroot.ErrNoXattr) {
+			return false, xattrError{err}
+		}
+	}
+	for _, x := range set {
+		if err := nd.setXattr(x.Name, x.Value); err != nil {
+			return false, xattrError{err}
+		}
+	}
+	return len(set)+len(remove) > 0, nil
+}

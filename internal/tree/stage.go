@@ -1,0 +1,385 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"makuo/internal/fsroot"
+	"makuo/protocol"
+)
+
+// Names in the directory of one push. Staged entries are "e" and their number.
+const (
+	planName = "plan"
+	markName = "mark" // there: the push is to be committed
+)
+
+func stagedName(entry uint32) string { return "e" + strconv.FormatUint(uint64(entry), 16) }
+func partName(entry uint32) string   { return "p" + strconv.FormatUint(uint64(entry), 16) }
+func oldName(entry uint32) string    { return "o" + strconv.FormatUint(uint64(entry), 16) }
+
+// stageArea is the staging directory of a module: it is there while somebody
+// uses it, or something is left in it.
+type stageArea struct {
+	mu    sync.Mutex
+	users int
+	root  *fsroot.Root // from which it is reached
+	path  string       // below root
+}
+
+// open finds the staging directory without making it; fs.ErrNotExist.
+func (m *Module) stageRoot() (*fsroot.Root, string, error) {
+	if m.stageRel != "" {
+		return m.Root, m.stageRel, nil
+	}
+	r, err := fsroot.Open(filepath.Dir(m.stageDir))
+	if err != nil {
+		return nil, "", fmt.Errorf("staging directory: %w", err)
+	}
+	if r.Dev() != m.Root.Dev() {
+		r.Close()
+		return nil, "", fmt.Errorf("staging directory %s: is on another file system than %s; files can't be renamed from there", m.stageDir, m.cfg.Base)
+	}
+	return r, filepath.Base(m.stageDir), nil
+}
+
+// acquireStage makes the staging directory if need be and keeps it there until
+// releaseStage. The time of the directory it lies in stays what it was.
+func (m *Module) acquireStage() (*fsroot.Root, string, error) {
+	a := &m.area
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.users > 0 {
+		a.users++
+		return a.root, a.path, nil
+	}
+	root, path, err := m.stageRoot()
+	if err != nil {
+		return nil, "", err
+	}
+	if err := makeStage(root, path); err != nil {
+		if root != m.Root {
+			root.Close()
+		}
+		return nil, "", fmt.Errorf("staging directory %s: %w", m.stageDir, err)
+	}
+	a.root, a.path, a.users = root, path, 1
+	return root, path, nil
+}
+
+func makeStage(root *fsroot.Root, path string) error {
+	dir, name := splitPath(path)
+	parent, err := root.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	err = keepTime(parent, func() error { return parent.Mkdir(name, 0o700) })
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	d, err := parent.OpenChild(name)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.RemoveXattrSelf(aclDefault); err != nil && !errors.Is(err, fsroot.ErrNoXattr) && !errors.Is(err, fsroot.ErrUnsupported) {
+		return err
+	}
+	if err := d.RemoveXattrSelf(aclAccess); err != nil && !errors.Is(err, fsroot.ErrNoXattr) && !errors.Is(err, fsroot.ErrUnsupported) {
+		return err
+	}
+	return d.ChmodSelf(0o700)
+}
+
+// keepTime runs f, which makes or removes a name in d, and sets d's time back.
+// Who may write in a directory that is not his can't set its time.
+func keepTime(d *fsroot.Dir, f func() error) error {
+	st, err := d.LstatSelf()
+	if err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	if err := d.UtimesSelf(st.Sec, st.Nsec); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
+// releaseStage gives the use back; the last user removes the directory if it
+// is empty.
+func (m *Module) releaseStage() error {
+	a := &m.area
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.users--
+	if a.users > 0 {
+		return nil
+	}
+	root, path := a.root, a.path
+	a.root = nil
+	root.Invalidate(path)
+	defer func() {
+		if root != m.Root {
+			root.Close()
+		}
+	}()
+	d, err := root.OpenDir(path)
+	if err != nil {
+		return absentOK(err)
+	}
+	names, err := d.Names()
+	d.Close()
+	if err != nil || names.Len() > 0 {
+		return err
+	}
+	dir, name := splitPath(path)
+	parent, err := root.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return keepTime(parent, func() error { return parent.Rmdir(name) })
+}
+
+// pushStage is the directory of one push in the staging directory.
+type pushStage struct {
+	m    *Module
+	root *fsroot.Root
+	area string // path of the staging directory below root
+	path string // of this directory below root
+	dir  *fsroot.Dir
+	plan *plan
+	gid  uint32 // group that new files get here
+	st   fsroot.Stat
+}
+
+// openPushStage opens the directory of a push, and makes it anew if create.
+func (m *Module) openPushStage(name string, create bool) (*pushStage, error) {
+	root, area, err := m.acquireStage()
+	if err != nil {
+		return nil, err
+	}
+	s := &pushStage{m: m, root: root, area: area, path: area + "/" + name}
+	if err := s.open(name, create); err != nil {
+		return nil, errors.Join(fmt.Errorf("staging directory %s: %w", m.stageDir, err), m.releaseStage())
+	}
+	return s, nil
+}
+
+func (s *pushStage) open(name string, create bool) error {
+	area, err := s.root.OpenDir(s.area)
+	if err != nil {
+		return err
+	}
+	defer area.Close()
+	if create {
+		if err := area.RemoveTree(name); err != nil {
+			return err
+		}
+		if err := area.Mkdir(name, 0o700); err != nil {
+			return err
+		}
+	}
+	if s.dir, err = area.OpenChild(name); err != nil {
+		return err
+	}
+	if s.st, err = s.dir.LstatSelf(); err != nil {
+		s.dir.Close()
+		return err
+	}
+	if create {
+		var f *os.File
+		if f, err = s.dir.Create(planName, 0o600); err == nil {
+			s.plan = newPlan(f)
+		}
+	} else {
+		var f *os.File
+		if f, err = s.dir.OpenRead(planName); err == nil {
+			s.plan = &plan{f: f}
+		}
+	}
+	if err != nil {
+		s.dir.Close()
+	}
+	return err
+}
+
+// close closes what is open and gives the staging directory back.
+func (s *pushStage) close() error {
+	s.root.Invalidate(s.path)
+	s.plan.f.Close()
+	s.dir.Close()
+	return s.m.releaseStage()
+}
+
+// remove removes the directory with all that is in it.
+func (s *pushStage) remove() error {
+	s.root.Invalidate(s.path)
+	area, err := s.root.OpenDir(s.area)
+	if err != nil {
+		return err
+	}
+	defer area.Close()
+	_, name := splitPath(s.path)
+	// Without its plan a directory is rubbish: what a crash leaves is never
+	// taken for a push again.
+	if err := absentOK(s.dir.Remove(planName)); err != nil {
+		return err
+	}
+	return area.RemoveTree(name)
+}
+
+// place returns the directory and name under which step s is staged. The
+// caller closes the directory.
+func (s *pushStage) place(st *step) (*fsroot.Dir, string, error) {
+	if !st.has(stepInTree) || len(st.path) == st.keep {
+		d, err := s.root.Dir(s.path)
+		return d, stagedName(stageNumber(st)), err
+	}
+	dir, name := splitPath(st.path[st.keep+1:])
+	top := s.path + "/" + stagedName(st.top)
+	if dir != "." {
+		top += "/" + dir
+	}
+	d, err := s.root.Dir(top)
+	return d, name, err
+}
+
+func stageNumber(st *step) uint32 {
+	if st.has(stepInTree) {
+		return st.top
+	}
+	return st.entry
+}
+
+// fatalErrors are those that concern the member and not one path.
+func isFatal(err error) bool {
+	var x xattrError
+	if err == nil || errors.As(err, &x) {
+		return false
+	}
+	return errors.Is(err, errDisk) || isFatalErrno(err)
+}
+
+// errDisk marks an error of the member as a whole.
+var errDisk = errors.New("the member can't go on")
+
+// fail makes err a Problem of path, or returns it if it concerns the member.
+func (t *Target) fail(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if isFatal(err) {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.holdFor(path)
+	t.addProblem(protocol.Problem{Path: path, Text: reason(err)})
+	return nil
+}
+
+// reason drops the path from an error's text where that is the path it is
+// about anyway: the log has it already.
+func reason(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		text := err.Error()
+		return strings.Replace(text, p.Error(), p.Op+": "+p.Err.Error(), 1)
+	}
+	var l *os.LinkError
+	if errors.As(err, &l) {
+		return strings.Replace(err.Error(), l.Error(), l.Op+": "+l.Err.Error(), 1)
+	}
+	return err.Error()
+}
+
+// maxHeld bounds the memory for directories with errors.
+const maxHeld = 100_000
+
+// holdFor keeps everything in the directory of path from being deleted.
+func (t *Target) holdFor(path string) {
+	dir, _ := splitPath(path)
+	if len(t.held) >= maxHeld {
+		t.holdAll = true
+		return
+	}
+	t.held[dir] = true
+}
+
+func (t *Target) addProblem(p protocol.Problem) {
+	if len(p.Text) > protocol.MaxText {
+		p.Text = strings.ToValidUTF8(p.Text[:protocol.MaxText-3], "") + "..."
+	}
+	if p.Warning {
+		t.counts.Warnings++
+	} else {
+		t.counts.Errors++
+	}
+	t.problems.add(p.Append(nil))
+}
+
+// warn adds a warning, once for each key.
+func (t *Target) warn(key, path, text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.warned[key] {
+		t.warned[key] = true
+		t.addProblem(protocol.Problem{Warning: true, Path: path, Text: text})
+	}
+}
+
+func (t *Target) logDeleted(path string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts.Deleted++
+	p := protocol.DeletedPath{Path: path}
+	t.deletes.add(p.Append(nil))
+}
+
+func (t *Target) counted(f func(c *protocol.Counts)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f(&t.counts)
+}
+
+// LogSize returns the length of a log in bytes.
+func (t *Target) LogSize(kind protocol.PageKind) int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.log(kind).size
+}
+
+// ReadLog reads from a log like io.ReaderAt. The log of deletions holds what
+// was removed, on a dry run what would be.
+func (t *Target) ReadLog(kind protocol.PageKind, p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("log of a push: offset %d", off)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.log(kind).readAt(p, off)
+}
+
+func (t *Target) log(kind protocol.PageKind) *pageLog {
+	if kind == protocol.PageDeletes {
+		return &t.deletes
+	}
+	return &t.problems
+}
+
+// Counts returns the totals so far.
+func (t *Target) Counts() protocol.Counts {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.counts
+}

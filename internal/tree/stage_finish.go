@@ -1,0 +1,352 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"makuo/internal/fsroot"
+	"makuo/protocol"
+)
+
+// fewFiles is up to how many staged entries are synced one by one; more are
+// left to one syncfs, which also waits for what others have written.
+const fewFiles = 16
+
+var errDryRun = errors.New("a dry run stages nothing")
+
+// Stage ends the transfer: every wanted file must be complete now, what is not
+// is a Problem. When it returns, everything that Commit needs is on disk, and
+// digest, that of the manifest, with it.
+func (t *Target) Stage(digest uint64) (protocol.Counts, error) {
+	switch {
+	case t.dry:
+		return t.Counts(), errDryRun
+	case t.staged:
+		return t.Counts(), nil
+	case t.stage == nil:
+		t.staged = true
+		return t.Counts(), nil
+	}
+	if err := t.settleWants(); err != nil {
+		return t.Counts(), err
+	}
+	if err := t.stage.plan.flush(); err != nil {
+		return t.Counts(), err
+	}
+	count := 0
+	err := t.eachStep(func(s *step) error {
+		if s.op >= opTree && s.op <= opLink {
+			count++
+		}
+		if s.op == opLink {
+			return t.stageLink(s)
+		}
+		return nil
+	})
+	if err == nil {
+		err = t.eachStep(t.stageDirectory)
+	}
+	if err == nil {
+		err = t.syncStaged(count)
+	}
+	if err == nil {
+		err = t.recordStaged(digest)
+	}
+	t.staged = err == nil
+	return t.Counts(), err
+}
+
+// eachStep calls f with each step after the header, in the plan's order.
+func (t *Target) eachStep(f func(s *step) error) error {
+	r := newPlanReader(t.stage.plan.f)
+	for {
+		s, err := r.next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return errors.Join(errDisk, err)
+		}
+		if s.op == opHeader {
+			continue
+		}
+		if err := f(&s); err != nil {
+			return err
+		}
+	}
+}
+
+// settleWants gives up the files that did not arrive.
+func (t *Target) settleWants() error {
+	r := newPlanReader(t.stage.plan.f)
+	for i := range t.wants {
+		w := &t.wants[i]
+		if w.state == wantDone || w.state == wantFailed {
+			continue
+		}
+		s, err := r.at(w.off)
+		if err != nil {
+			return errors.Join(errDisk, err)
+		}
+		if err := t.drop(w.entry, t.parts[w.entry]); err != nil {
+			return err
+		}
+		delete(t.parts, w.entry)
+		w.state = wantBusy
+		if err := t.settle(w.entry, s.path, errors.New("its content did not arrive complete")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stageLink makes a hard link in the stage to the file that its first name will
+// be: the staged one, or the one that stays.
+func (t *Target) stageLink(s *step) error {
+	e, err := s.manifestEntry()
+	if err != nil {
+		return errors.Join(errDisk, err)
+	}
+	if err := t.linkStaged(s, t.links[e.Link], e.Link); err != nil {
+		return t.failEntry(s, err)
+	}
+	return nil
+}
+
+func (t *Target) linkStaged(s *step, g *linkGroup, first string) error {
+	d, name, err := t.stage.place(s)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if g == nil || g.failed {
+		return fmt.Errorf("is a hard link to %q, which failed", first)
+	}
+	var from *fsroot.Dir
+	var old string
+	if g.kept != (inode{}) {
+		var dir string
+		dir, old = splitPath(first)
+		from, err = t.m.Root.OpenDir(dir)
+	} else {
+		from, old, err = t.stage.place(&g.step)
+	}
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	if g.kept != (inode{}) {
+		if st, err := from.Lstat(old); err != nil || inodeOf(&st) != g.kept {
+			return fmt.Errorf("is a hard link to %q, which was changed here during the push", first)
+		}
+	}
+	if err := d.Link(from, old, name); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("is a hard link to %q, which failed", first)
+		}
+		return err
+	}
+	return nil
+}
+
+// failEntry makes err a Problem of an entry that was counted as changed.
+func (t *Target) failEntry(s *step, err error) error {
+	if err = t.fail(s.path, err); err == nil {
+		t.counted(func(c *protocol.Counts) { c.Changed-- })
+	}
+	return err
+}
+
+// stageDirectory gives a new directory its attributes, after everything in it.
+// The top of a new tree stays writable for its owner until it is renamed: who
+// is not root could not move it otherwise.
+func (t *Target) stageDirectory(s *step) error {
+	if s.op != opDirAttr || !s.has(stepInTree) {
+		return nil
+	}
+	e, err := s.manifestEntry()
+	if err != nil {
+		return errors.Join(errDisk, err)
+	}
+	d, name, err := t.stage.place(s)
+	if err != nil {
+		return t.fail(s.path, err)
+	}
+	defer d.Close()
+	nd := node{d, name}
+	st, err := nd.stat()
+	if err != nil {
+		return t.fail(s.path, err)
+	}
+	mode := e.Mode
+	if s.has(stepTop) && !t.root {
+		mode |= 0o700
+	}
+	return t.fail(s.path, t.apply(nd, e, &st, mode))
+}
+
+// syncStaged brings the staged entries to the disk.
+func (t *Target) syncStaged(count int) error {
+	if count <= fewFiles {
+		if err := t.eachStep(t.syncOne); err == nil {
+			return t.stage.dir.Sync()
+		}
+		// Whatever stopped that, an unreadable mode for one, does not stop syncfs.
+	}
+	return t.stage.root.SyncFS()
+}
+
+func (t *Target) syncOne(s *step) error {
+	if s.op < opTree || s.op > opLink {
+		return nil
+	}
+	d, name, err := t.stage.place(s)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if s.op == opTree {
+		child, err := d.OpenChild(name)
+		if err != nil {
+			return err
+		}
+		defer child.Close()
+		return child.Sync()
+	}
+	if s.op == opFile {
+		f, err := d.OpenRead(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // failed
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := f.Sync(); err != nil {
+			return err
+		}
+	}
+	return d.Sync()
+}
+
+// recordStaged closes the plan: from here on it can be committed.
+func (t *Target) recordStaged(digest uint64) error {
+	t.mu.Lock()
+	if t.holdAll {
+		t.noDelete = true
+	}
+	steps := make([]step, 0, len(t.held)+1)
+	for dir := range t.held {
+		steps = append(steps, step{op: opHold, path: dir})
+	}
+	end := planStaged{digest: digest, noDelete: t.noDelete, counts: t.counts}
+	t.mu.Unlock()
+	steps = append(steps, step{op: opStaged, rest: end.append(nil)})
+	for i := range steps {
+		if _, err := t.stage.plan.add(&steps[i]); err != nil {
+			return err
+		}
+	}
+	if err := t.stage.plan.flush(); err != nil {
+		return err
+	}
+	if err := t.stage.plan.f.Sync(); err != nil {
+		return err
+	}
+	if err := t.stage.dir.Sync(); err != nil {
+		return err
+	}
+	return t.stage.syncArea()
+}
+
+// syncArea brings the name of the push's directory to the disk.
+func (s *pushStage) syncArea() error {
+	dir, _ := splitPath(s.area)
+	for _, p := range [...]string{s.area, dir} {
+		d, err := s.root.OpenDir(p)
+		if err != nil {
+			return err
+		}
+		err = d.Sync()
+		d.Close()
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Discard ends a push that is not committed: nothing of it stays. With keep
+// its complete files are kept for the next push that wants the same.
+func (t *Target) Discard(keep bool) error {
+	if t.marked {
+		return errors.New("a push whose commit has begun can't be discarded")
+	}
+	var err error
+	if t.stage != nil {
+		if keep {
+			err = t.stage.keep()
+		} else {
+			err = t.stage.remove()
+		}
+		err = errors.Join(err, t.stage.close())
+		t.stage = nil
+	}
+	t.closeFrames()
+	err = errors.Join(err, t.closeLeftovers(!keep))
+	if keep {
+		err = errors.Join(err, t.m.trimLeftovers())
+	}
+	return err
+}
+
+// keep turns the directory of a push into a leftover.
+func (s *pushStage) keep() error {
+	if err := s.plan.flush(); err != nil {
+		return err
+	}
+	area, err := s.root.OpenDir(s.area)
+	if err != nil {
+		return err
+	}
+	defer area.Close()
+	_, name := splitPath(s.path)
+	s.root.Invalidate(s.path)
+	if err := area.RemoveTree(keptPrefix + name); err != nil {
+		return err
+	}
+	return area.Rename(name, area, keptPrefix+name)
+}
+
+// Close frees what the push holds in memory and open files. What is staged and
+// neither committed nor discarded stays on disk for Recover.
+func (t *Target) Close() {
+	if t.closed {
+		return
+	}
+	t.closed = true
+	t.closeFrames()
+	for _, pf := range t.parts {
+		pf.closeFile()
+	}
+	if t.stage != nil {
+		t.stage.close() // nothing is lost: the directory is not empty and stays
+		t.stage = nil
+	}
+	t.closeLeftovers(false)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.problems.close()
+	t.deletes.close()
+}
+
+func (t *Target) closeFrames() {
+	for _, f := range t.frames {
+		if f.dir != nil {
+			f.dir.Close()
+		}
+	}
+	t.frames = nil
+}

@@ -1,0 +1,17 @@
+package tree
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// isFatalErrno reports the errors that the next path would meet too.
+func isFatalErrno(err error) bool {
+	for _, e := range [...]error{unix.ENOSPC, unix.EDQUOT, unix.EIO, unix.EROFS, unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.ESTALE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

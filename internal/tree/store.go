@@ -1,0 +1,227 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sort"
+
+	"makuo/internal/fsroot"
+	"makuo/protocol"
+)
+
+// want is one regular file whose content this member needs. 16 bytes for each
+// is what a push keeps in memory; everything else about it is in the plan.
+type want struct {
+	entry uint32
+	state wantState
+	off   int64 // of its step in the plan
+}
+
+type wantState uint8
+
+const (
+	wantOpen   wantState = iota
+	wantBusy             // somebody stores it
+	wantDone             // staged, complete and with its attributes
+	wantFailed           // the old file stays; reported by us or by the origin
+)
+
+// want notes that entry n needs content. Entries come in rising order.
+func (t *Target) want(n uint32, e *protocol.Entry, off int64) {
+	t.space.add(0, e.Size)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts.Bytes += e.Size
+	if !t.dry {
+		t.wants = append(t.wants, want{entry: n, off: off})
+	}
+}
+
+// find returns the want of entry n, nil if there is none. The caller holds mu.
+func (t *Target) find(n uint32) *want {
+	i := sort.Search(len(t.wants), func(i int) bool { return t.wants[i].entry >= n })
+	if i == len(t.wants) || t.wants[i].entry != n {
+		return nil
+	}
+	return &t.wants[i]
+}
+
+// claim takes the open want n for the caller alone.
+func (t *Target) claim(n uint32) (off int64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.find(n)
+	if w == nil || w.state != wantOpen {
+		return 0, false
+	}
+	w.state = wantBusy
+	return w.off, true
+}
+
+// settle ends what claim began. err is a Problem of the path unless fatal.
+func (t *Target) settle(n uint32, path string, err error) error {
+	if isFatal(err) {
+		return err
+	}
+	t.mu.Lock()
+	w := t.find(n)
+	w.state = wantDone
+	if err != nil {
+		w.state = wantFailed
+		t.counts.Changed--
+	}
+	t.mu.Unlock()
+	t.storedFiles.Add(1)
+	return t.fail(path, err)
+}
+
+// Store takes the records of one data block, whose hash is blockHash. Records
+// of entries that this member does not want, or has already, are passed over.
+func (t *Target) Store(pieces []protocol.Piece, blockHash uint64) error {
+	var r *planReader
+	for i := range pieces {
+		p := &pieces[i]
+		t.mu.Lock()
+		w := t.find(p.Entry)
+		skip := w == nil || w.state != wantOpen
+		t.mu.Unlock()
+		if skip {
+			continue
+		}
+		if r == nil {
+			r = newPlanReader(t.stage.plan.f)
+		}
+		if err := t.piece(r, p, blockHash); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Target) piece(r *planReader, p *protocol.Piece, blockHash uint64) error {
+	switch p.Type {
+	case protocol.PieceWhole:
+		return t.whole(r, p)
+	case protocol.PieceFail:
+		return t.failed(p.Entry)
+	}
+	return t.part(r, p, blockHash)
+}
+
+// load reads the step and entry of a want.
+func (t *Target) load(r *planReader, off int64) (step, *protocol.Entry, error) {
+	s, err := r.at(off)
+	if err != nil {
+		return s, nil, errors.Join(errDisk, fmt.Errorf("plan at %d: %w", off, err))
+	}
+	e, err := s.manifestEntry()
+	if err != nil {
+		return s, nil, errors.Join(errDisk, err)
+	}
+	return s, e, nil
+}
+
+func (t *Target) whole(r *planReader, p *protocol.Piece) error {
+	off, ok := t.claim(p.Entry)
+	if !ok {
+		return nil
+	}
+	s, e, err := t.load(r, off)
+	if err != nil {
+		return err
+	}
+	if uint64(len(p.Data)) != e.Size {
+		err = fmt.Errorf("%d bytes came where the manifest says %d", len(p.Data), e.Size)
+	} else {
+		err = t.storeWhole(&s, e, p.Data)
+	}
+	return t.settle(p.Entry, e.Path, err)
+}
+
+// storeWhole makes one small file: create, write, owner, attributes, mode,
+// time, close; what is right already is left out.
+func (t *Target) storeWhole(s *step, e *protocol.Entry, data []byte) error {
+	d, name, err := t.stage.place(s)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	f, err := d.Create(name, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		t.stored.Add(int64(len(data)+4095) &^ 4095)
+		err = t.dress(f, d, name, e)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return errors.Join(err, absentOK(d.Remove(name)))
+	}
+	return nil
+}
+
+// dress gives a file that was just created its attributes.
+func (t *Target) dress(f *os.File, d *fsroot.Dir, name string, e *protocol.Entry) error {
+	if t.root {
+		uid, gid := t.m.accounts.userID(e.User), t.m.accounts.groupID(e.Group)
+		if uid != 0 || gid != t.stage.st.GID {
+			if err := f.Chown(int(uid), int(gid)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, x := range t.hold.wanted(e) {
+		if err := fsroot.SetXattrFile(f, x.Name, x.Value); err != nil {
+			return xattrError{err}
+		}
+	}
+	if mode := stagedMode(e); mode != 0o600 || len(e.Xattrs) > 0 {
+		if err := d.Chmod(name, mode); err != nil {
+			return err
+		}
+	}
+	return fsroot.UtimesFile(f, e.Sec, e.Nsec)
+}
+
+// failed drops what there is of a file that the origin can't send: the old one
+// stays, and the origin reports the path.
+func (t *Target) failed(n uint32) error {
+	off, ok := t.claim(n)
+	if !ok {
+		return nil
+	}
+	s, _, err := t.load(newPlanReader(t.stage.plan.f), off)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.find(n).state = wantFailed
+	t.counts.Changed--
+	t.holdFor(s.path)
+	pf := t.parts[n]
+	delete(t.parts, n)
+	t.mu.Unlock()
+	return t.drop(n, pf)
+}
+
+// drop removes a file of which only parts are there.
+func (t *Target) drop(n uint32, pf *partFile) error {
+	if pf == nil {
+		return nil
+	}
+	pf.mu.Lock()
+	defer pf.mu.Unlock()
+	pf.gone = true
+	pf.closeFile()
+	err := t.stage.dir.Remove(partName(n))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
