@@ -48,6 +48,7 @@ type Module struct {
 	stageRel string       // path below Base, or "" if the stage is elsewhere
 	accounts *accounts
 	protect  *Filter
+	area     stageArea // see stage.go
 }
 
 // OpenModule opens the module's directory. Nothing is made or changed.
