@@ -2,6 +2,9 @@ package protocol
 
 import "encoding/binary"
 
+// DefaultModule is the name of the module that the base directory is.
+const DefaultModule = "default"
+
 // Limits of a push header.
 const (
 	MaxPaths     = 10000 // pushed paths

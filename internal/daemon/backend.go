@@ -44,7 +44,7 @@ func (b *backend) Forget(_ context.Context, name string) error {
 
 func (n *node) status(now time.Time) *control.Status {
 	info := n.conn.Info()
-	s := &control.Status{Version: n.cfg.Version, Protocol: protocol.Version, Name: n.cfg.Name, Cluster: n.cfg.Cluster,
+	s := &control.Status{Version: control.Version, Protocol: protocol.Version, Name: n.cfg.Name, Cluster: n.cfg.Cluster,
 		Session: fmt.Sprintf("%016x", uint64(n.session)), PID: os.Getpid(), Started: n.started, Base: control.Text(n.cfg.Base),
 		StageDir: control.Text(n.cfg.Stage), StateDir: control.Text(n.cfg.State), Group: n.conn.Group().Addr().String(),
 		Port: int(n.conn.Group().Port()), UnicastPort: int(n.conn.Local().Port()), Interface: info.Interface,
@@ -63,7 +63,7 @@ func (n *node) memberStatuses() []control.MemberStatus {
 	list := []control.MemberStatus{}
 	placed := false
 	own := control.MemberStatus{Name: n.cfg.Name, Addr: n.conn.Local().Addr().String(), Port: int(n.conn.Local().Port()),
-		Version: n.cfg.Version, Protocol: protocol.Version, State: control.StateAlive, Since: n.started, Self: true,
+		Version: control.Version, Protocol: protocol.Version, State: control.StateAlive, Since: n.started, Self: true,
 		Receive: !n.cfg.NoReceive, Send: !n.cfg.NoSend}
 	if self.DuplicateName {
 		own.State, own.Message = control.StateDuplicate, duplicateText

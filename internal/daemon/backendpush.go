@@ -62,7 +62,7 @@ func (b *backend) Push(ctx context.Context, req *control.PushRequest, emit func(
 func pushRequest(req *control.PushRequest) (*push.Request, error) {
 	h := protocol.PushHeader{Module: req.Module}
 	if h.Module == "" {
-		h.Module = tree.DefaultModule
+		h.Module = protocol.DefaultModule
 	}
 	for _, o := range [...]struct {
 		set bool

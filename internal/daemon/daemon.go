@@ -51,7 +51,7 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 	if err := who.Drop(); err != nil {
 		return fmt.Errorf("give up privileges: %w", err)
 	}
-	module, err := tree.OpenModule(tree.ModuleConfig{Name: tree.DefaultModule, Base: cfg.Base, Stage: cfg.Stage,
+	module, err := tree.OpenModule(tree.ModuleConfig{Name: protocol.DefaultModule, Base: cfg.Base, Stage: cfg.Stage,
 		Protect: cfg.Protect, Devices: true, OwnerMatch: cfg.OwnerMatch})
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (n *node) greet(who Credentials) {
 	if info.Warning != "" {
 		n.log.Warn(info.Warning)
 	}
-	n.log.Info("started", zap.String("member", n.cfg.Name), zap.String("version", n.cfg.Version), zap.String("base", n.cfg.Base),
+	n.log.Info("started", zap.String("member", n.cfg.Name), zap.String("version", control.Version), zap.String("base", n.cfg.Base),
 		zap.String("interface", info.Interface), zap.Stringer("group", n.conn.Group()), zap.Stringer("address", n.conn.Local()),
 		zap.String("socket", n.cfg.Socket.Path), zap.String("state", n.cfg.State), zap.Int("uid", who.UID), zap.Int("gid", who.GID))
 }

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"makuo/internal/control"
 	"makuo/internal/push"
 	"makuo/internal/transport"
 	"makuo/internal/tree"
@@ -137,7 +138,7 @@ func (n *node) setUp(now time.Time, state string) error {
 }
 
 func (n *node) detail() protocol.Detail {
-	d := protocol.Detail{Version: n.cfg.Version, Base: n.cfg.Base}
+	d := protocol.Detail{Version: control.Version, Base: n.cfg.Base}
 	if len(d.Base) > protocol.MaxDetail {
 		d.Base = d.Base[:protocol.MaxDetail]
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"makuo/internal/tree"
@@ -25,7 +26,9 @@ type memberRun struct {
 	jobs   *queue[func()]
 	blocks *queue[transfer.Complete]
 	wg     sync.WaitGroup // store workers
-	work   sync.WaitGroup // blocks handed to them
+	work   sync.WaitGroup // blocks handed to them and not dealt with
+
+	storing atomic.Pointer[tree.Target] // set by the job goroutine, used by the workers
 
 	// Owned by the job goroutine.
 	target  *tree.Target
@@ -108,11 +111,9 @@ func (r *memberRun) begin(h *protocol.PushHeader) {
 	r.jobs.put(func() {
 		t, err := module.Begin(id, h)
 		r.target, r.early, r.next, r.digest, r.failed, r.discard = t, make(map[uint32]earlyBatch), 0, 0, err, false
-		if err == nil && r.wg == (sync.WaitGroup{}) {
-			for range storeWorkers {
-				r.wg.Add(1)
-				go r.storer(t)
-			}
+		if err == nil {
+			r.startStorers()
+			r.storing.Store(t)
 		}
 		r.post(func(now time.Time) {
 			if err == nil {
@@ -121,6 +122,16 @@ func (r *memberRun) begin(h *protocol.PushHeader) {
 			r.m.Began(now, err)
 		})
 	})
+}
+
+func (r *memberRun) startStorers() {
+	if r.storing.Load() != nil {
+		return // begun again after the lock was given back
+	}
+	for range storeWorkers {
+		r.wg.Add(1)
+		go r.storer()
+	}
 }
 
 // block routes a complete block: manifest batches to the job goroutine, which
@@ -175,14 +186,14 @@ func (r *memberRun) compare(e earlyBatch) {
 }
 
 // storer writes data blocks until there are no more.
-func (r *memberRun) storer(t *tree.Target) {
+func (r *memberRun) storer() {
 	defer r.wg.Done()
 	for {
 		c, ok := r.blocks.take()
 		if !ok {
 			return
 		}
-		r.store(t, c)
+		r.store(r.storing.Load(), c)
 		r.work.Done()
 	}
 }
