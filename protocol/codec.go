@@ -17,8 +17,9 @@ func malformed(format string, args ...any) error {
 // reader takes fields off a byte slice. The first failure sticks: later reads
 // return zero values, and err says what was missing.
 type reader struct {
-	b   []byte
-	err error
+	b     []byte
+	err   error
+	short bool // err is that b ended too early
 }
 
 func (r *reader) fail(format string, args ...any) {
@@ -33,6 +34,7 @@ func (r *reader) take(n int, what string) []byte {
 		return nil
 	}
 	if n < 0 || len(r.b) < n {
+		r.short = true
 		r.fail("%s: %d bytes wanted, %d left", what, n, len(r.b))
 		return nil
 	}
@@ -75,8 +77,14 @@ func (r *reader) uvarint(max uint64, what string) uint64 {
 	if r.err != nil {
 		return 0
 	}
+	if len(r.b) > 0 && r.b[0] < 0x80 && uint64(r.b[0]) <= max {
+		v := uint64(r.b[0])
+		r.b = r.b[1:]
+		return v
+	}
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 {
+		r.short = n == 0
 		r.fail("%s: no varint", what)
 		return 0
 	}

@@ -85,6 +85,9 @@ type owners struct {
 }
 
 func (o *owners) add(w Owner) {
+	if n := len(o.list); n > 0 && o.list[n-1] == w {
+		return
+	}
 	if _, ok := o.index[w]; !ok {
 		o.index[w] = len(o.list)
 		o.list = append(o.list, w)
@@ -95,14 +98,18 @@ func (o *owners) add(w Owner) {
 //
 //	number (4) first (4) | owners: count, (id, name)* | entries: count, entry*
 //
-// A path is written as the length it shares with the path before and the rest.
+// A path is written as the length it shares with the path before, no less than
+// it does, and the rest. Owners are listed once, in order of their first use
+// (User before Group). So a batch has one encoding.
 func (m *Batch) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, m.Number)
 	dst = binary.BigEndian.AppendUint32(dst, m.First)
 	o := owners{index: make(map[Owner]int)}
 	for i := range m.Entries {
-		o.add(m.Entries[i].User)
-		o.add(m.Entries[i].Group)
+		if e := &m.Entries[i]; e.hasAttributes() {
+			o.add(e.User)
+			o.add(e.Group)
+		}
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(o.list)))
 	for _, w := range o.list {
@@ -117,6 +124,9 @@ func (m *Batch) Append(dst []byte) []byte {
 	}
 	return dst
 }
+
+// hasAttributes reports whether mode, owners and so on are sent.
+func (e *Entry) hasAttributes() bool { return e.Type < EntryAbsent && e.Type != EntryHardlink }
 
 func shared(a, b string) int {
 	n := min(len(a), len(b))
@@ -177,10 +187,7 @@ func (e *Entry) append(dst []byte, prev string, o *owners) []byte {
 func ParseBatch(b []byte) (*Batch, error) {
 	r := reader{b: b}
 	m := Batch{Number: r.u32("batch"), First: r.u32("first entry")}
-	var own []Owner
-	for range r.count(2*MaxBatch, 2, "owners") {
-		own = append(own, Owner{ID: uint32(r.uvarint(1<<32-1, "owner id")), Name: r.str(MaxOwnerName, "owner name")})
-	}
+	own := ownerList{list: r.owners()}
 	n := r.count(MaxBatch, 4, "entries")
 	if r.err == nil && n == 0 {
 		r.fail("no entries")
@@ -193,10 +200,14 @@ func ParseBatch(b []byte) (*Batch, error) {
 	}
 	prev := ""
 	for i := range m.Entries {
-		if m.Entries[i] = r.entry(prev, own); r.err != nil {
+		e := &m.Entries[i]
+		if r.entry(e, prev, &own); r.err != nil {
 			break
 		}
-		prev = m.Entries[i].Path
+		prev = e.Path
+	}
+	if r.err == nil && own.used != len(own.list) {
+		r.fail("%d of %d owners are used", own.used, len(own.list))
 	}
 	if err := r.done("manifest batch"); err != nil {
 		return nil, err
@@ -204,47 +215,86 @@ func ParseBatch(b []byte) (*Batch, error) {
 	return &m, nil
 }
 
-func (r *reader) entry(prev string, own []Owner) Entry {
-	e := Entry{Type: EntryType(r.u8("entry type"))}
-	flags := r.u8("entry flags")
-	n := int(r.uvarint(uint64(len(prev)), "shared path"))
-	rest := r.bytes(MaxPath, "path")
-	if r.err != nil {
-		return Entry{}
+// ownerList is the list of owners of a batch that is parsed; the first used
+// of them have been referred to.
+type ownerList struct {
+	list []Owner
+	used int
+}
+
+func (r *reader) owners() []Owner {
+	n := r.count(2*MaxBatch, 2, "owners")
+	if n == 0 {
+		return nil
 	}
-	e.Path = prev[:n] + string(rest)
+	list := make([]Owner, 0, n)
+	seen := make(map[Owner]bool, n)
+	for i := range n {
+		w := Owner{ID: uint32(r.uvarint(1<<32-1, "owner id")), Name: r.str(MaxOwnerName, "owner name")}
+		if r.err == nil && seen[w] {
+			r.fail("owner %d is a repetition", i)
+		}
+		if r.err != nil {
+			return nil
+		}
+		seen[w] = true
+		list = append(list, w)
+	}
+	return list
+}
+
+func (r *reader) entry(e *Entry, prev string, own *ownerList) {
+	e.Type = EntryType(r.u8("entry type"))
+	flags := r.u8("entry flags")
+	if e.Path = r.path(prev); r.err != nil {
+		return
+	}
 	switch {
 	case e.Type < EntryRegular || e.Type > EntryFailed:
 		r.fail("entry type %d", e.Type)
-	case !ValidPath(e.Path):
-		r.fail("path %q", e.Path)
-	case prev != "" && ComparePaths(prev, e.Path) >= 0:
-		r.fail("path %q does not come after %q", e.Path, prev)
 	case flags >= entryHasXattrs<<1:
 		r.fail("entry flags %#x", flags)
 	case e.Type != EntryDirectory && flags&(EntryRecurse|EntryIncomplete|EntryImplied) != 0,
 		e.Type != EntryRegular && flags&entryHasSum != 0,
 		e.Path == "." && e.Type != EntryDirectory && e.Type != EntryFailed,
+		e.Type >= EntryAbsent && flags&entryHasXattrs != 0,
 		e.Type == EntryHardlink && flags != 0:
 		r.fail("entry of type %d with flags %#x", e.Type, flags)
 	}
 	e.Flags = flags &^ (entryHasSum | entryHasXattrs)
 	e.HasSum = flags&entryHasSum != 0
-	if r.err != nil || e.Type >= EntryAbsent {
-		return e
-	}
-	if e.Type == EntryHardlink {
+	switch {
+	case r.err != nil:
+	case e.hasAttributes():
+		r.attributes(e, own, flags&entryHasXattrs != 0)
+	case e.Type == EntryHardlink:
 		e.Link = r.str(MaxPath, "link")
 		if r.err == nil && (!ValidPath(e.Link) || ComparePaths(e.Link, e.Path) >= 0) {
 			r.fail("hard link %q to %q", e.Path, e.Link)
 		}
-		return e
 	}
-	r.attributes(&e, own, flags&entryHasXattrs != 0)
-	return e
 }
 
-func (r *reader) attributes(e *Entry, own []Owner, xattrs bool) {
+// path reads a path that follows prev.
+func (r *reader) path(prev string) string {
+	n := int(r.uvarint(uint64(len(prev)), "shared path"))
+	rest := r.bytes(MaxPath, "path")
+	if r.err != nil {
+		return ""
+	}
+	path := prev[:n] + string(rest)
+	switch {
+	case n < len(prev) && len(rest) > 0 && rest[0] == prev[n]:
+		r.fail("path %q shares more than %d bytes with the one before", path, n)
+	case !ValidPath(path):
+		r.fail("path %q", path)
+	case prev != "" && ComparePaths(prev, path) >= 0:
+		r.fail("path %q does not come after %q", path, prev)
+	}
+	return path
+}
+
+func (r *reader) attributes(e *Entry, own *ownerList, xattrs bool) {
 	e.Mode = uint32(r.uvarint(MaxMode, "mode"))
 	e.User = r.owner(own)
 	e.Group = r.owner(own)
@@ -281,15 +331,19 @@ func hasNUL(s string) bool {
 	return false
 }
 
-func (r *reader) owner(own []Owner) Owner {
-	i := r.uvarint(2*MaxBatch, "owner")
-	if r.err == nil && i >= uint64(len(own)) {
-		r.fail("owner %d of %d", i, len(own))
+func (r *reader) owner(own *ownerList) Owner {
+	i := int(r.uvarint(2*MaxBatch, "owner"))
+	switch {
+	case r.err != nil:
+	case i >= len(own.list):
+		r.fail("owner %d of %d", i, len(own.list))
+	case i > own.used:
+		r.fail("owner %d before %d", i, own.used)
+	default:
+		own.used = max(own.used, i+1)
+		return own.list[i]
 	}
-	if r.err != nil {
-		return Owner{}
-	}
-	return own[i]
+	return Owner{}
 }
 
 func (r *reader) xattrs() []Xattr {

@@ -1,6 +1,9 @@
 package protocol
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // PageKind names one of the logs that a member keeps of a push for its origin.
 type PageKind uint8
@@ -98,17 +101,21 @@ func (m *Problem) Append(dst []byte) []byte {
 	return appendString(dst, m.Text)
 }
 
-// ParseProblem takes one record off b and returns the rest. It returns
-// io.ErrUnexpectedEOF-like behaviour by ok == false when b ends inside one.
+// ParseProblem takes one record off b and returns the rest. When b ends inside
+// the record, ok is false and rest is b: more bytes may complete it. An error
+// means that none can.
 func ParseProblem(b []byte) (m Problem, rest []byte, ok bool, err error) {
 	r := reader{b: b}
 	w := r.u8("warning")
-	m = Problem{Warning: w == 1, Path: r.str(MaxPath, "path"), Text: r.str(MaxText, "text")}
-	if r.err != nil {
-		return Problem{}, b, false, nil
-	}
 	if w > 1 {
-		return Problem{}, nil, false, malformed("problem: warning is %d", w)
+		r.fail("warning is %d", w)
+	}
+	m = Problem{Warning: w == 1, Path: r.str(MaxPath, "path"), Text: r.str(MaxText, "text")}
+	switch {
+	case r.short:
+		return Problem{}, b, false, nil
+	case r.err != nil:
+		return Problem{}, nil, false, fmt.Errorf("problem: %w", r.err)
 	}
 	return m, r.b, true, nil
 }
@@ -119,7 +126,9 @@ type DeletedPath struct{ Path string }
 // Append appends the record to dst.
 func (m *DeletedPath) Append(dst []byte) []byte { return appendString(dst, m.Path) }
 
-// ParseDeletedPath takes one record off b; ok is false when b ends inside one.
+// ParseDeletedPath takes one record off b; ok is false when b ends inside one
+// or holds none. It is malformed when ok is false with MaxPath+2 bytes or at
+// the end of the log.
 func ParseDeletedPath(b []byte) (m DeletedPath, rest []byte, ok bool) {
 	r := reader{b: b}
 	m.Path = r.str(MaxPath, "path")

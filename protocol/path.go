@@ -18,21 +18,35 @@ func ValidPath(s string) bool {
 	if s == "." {
 		return true
 	}
-	if len(s) == 0 || len(s) > MaxPath || strings.IndexByte(s, 0) >= 0 {
+	if len(s) > MaxPath {
 		return false
 	}
-	for name := range strings.SplitSeq(s, "/") {
-		if !ValidComponent(name) {
+	start := 0
+	for i := range len(s) {
+		switch s[i] {
+		case 0:
 			return false
+		case '/':
+			if !validName(s[start:i]) {
+				return false
+			}
+			start = i + 1
 		}
 	}
-	return true
+	return validName(s[start:])
+}
+
+// validName is ValidComponent for what holds no '/' and no NUL.
+func validName(s string) bool {
+	if len(s) == 0 || len(s) > MaxComponent {
+		return false
+	}
+	return s[0] != '.' || (s != "." && s != ".." && s != StageName)
 }
 
 // ValidComponent reports whether s can be one component of a path.
 func ValidComponent(s string) bool {
-	return s != "" && s != "." && s != ".." && s != StageName && len(s) <= MaxComponent &&
-		strings.IndexByte(s, '/') < 0 && strings.IndexByte(s, 0) < 0
+	return validName(s) && strings.IndexByte(s, '/') < 0 && strings.IndexByte(s, 0) < 0
 }
 
 // ComparePaths orders paths component by component: a directory comes before
