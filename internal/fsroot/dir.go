@@ -78,7 +78,7 @@ func (d *Dir) Names() (*Names, error) {
 
 // ReadNames is Names into memory that the caller reuses.
 func (d *Dir) ReadNames(n *Names) error {
-	n.reset()
+	n.Reset()
 	if d.pathOnly {
 		return d.selfError("readdir", fs.ErrPermission)
 	}

@@ -49,7 +49,9 @@ func (n *Names) at(o uint32) []byte {
 	return c[i+2 : i+2+int(c[i+1])]
 }
 
-func (n *Names) reset() {
+// Reset drops all names, and memory that is too large to keep for the next
+// directory.
+func (n *Names) Reset() {
 	if len(n.chunks) > keepChunks {
 		*n = Names{}
 		return

@@ -109,7 +109,7 @@ func TestNamesMemory(t *testing.T) {
 		t.Errorf("%d MiB in use for a million names", used>>20)
 	}
 	runtime.KeepAlive(n)
-	n.reset()
+	n.Reset()
 	if len(n.chunks) != 0 {
 		t.Error("a huge listing is kept for the next directory")
 	}

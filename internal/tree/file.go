@@ -14,9 +14,10 @@ import (
 )
 
 // File is an open regular file of the manifest, at the origin. It belongs to
-// one goroutine.
+// one goroutine. Errors of Open and of its methods say what was attempted and
+// why it failed, but not the path: it is reported beside them, as in
+// ScanSpec.Problem.
 type File struct {
-	path   string
 	fd     int
 	start  fsroot.Stat
 	off    int64 // where Next goes on
@@ -29,21 +30,21 @@ const adviseSize = 1 << 20
 
 // Open opens the file of a manifest entry for reading. Errors match ErrVanished,
 // ErrChanged (it is another file than the manifest says), or are that of the
-// open; they name the path.
+// open, as fs.ErrPermission.
 func (m *Module) Open(e *protocol.Entry) (*File, error) {
 	if e.Type != protocol.EntryRegular {
-		return nil, fmt.Errorf("%s: is no regular file in the manifest", e.Path)
+		return nil, errors.New("is no regular file in the manifest")
 	}
 	d, err := m.Root.Dir(dirOf(e.Path))
 	if err != nil {
-		return nil, opened(e.Path, err)
+		return nil, opened(err)
 	}
 	defer d.Close()
 	fd, err := d.OpenReadFD(baseOf(e.Path))
 	if err != nil {
-		return nil, opened(e.Path, err)
+		return nil, opened(err)
 	}
-	f := &File{path: e.Path, fd: fd}
+	f := &File{fd: fd}
 	if err := f.check(e); err != nil {
 		f.Close()
 		return nil, err
@@ -61,28 +62,28 @@ func (m *Module) Open(e *protocol.Entry) (*File, error) {
 func baseOf(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
 // opened says what an error of an open means for the manifest.
-func opened(path string, err error) error {
+func opened(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: %w", path, ErrVanished)
+		return ErrVanished
 	case errors.Is(err, fsroot.ErrSymlink), errors.Is(err, fsroot.ErrNotDir), errors.Is(err, fsroot.ErrMount):
-		return fmt.Errorf("%s: %w: %v", path, ErrChanged, cause(err))
+		return fmt.Errorf("%w: it %w", ErrChanged, cause(err))
 	}
-	return fmt.Errorf("%s: cannot be opened: %w", path, cause(err))
+	return fmt.Errorf("cannot be opened: %w", cause(err))
 }
 
 func (f *File) check(e *protocol.Entry) error {
 	if err := fsroot.StatFD(f.fd, &f.start); err != nil {
-		return fmt.Errorf("%s: cannot be examined: %w", f.path, err)
+		return fmt.Errorf("cannot be examined: %w", err)
 	}
 	st := &f.start
 	switch {
 	case !st.IsRegular():
-		return fmt.Errorf("%s: %w: it is no regular file any more", f.path, ErrChanged)
+		return fmt.Errorf("%w: it is no regular file any more", ErrChanged)
 	case uint64(st.Size) != e.Size:
-		return fmt.Errorf("%s: %w: it had %d bytes and has %d", f.path, ErrChanged, e.Size, st.Size)
+		return fmt.Errorf("%w: it had %d bytes and has %d", ErrChanged, e.Size, st.Size)
 	case st.Sec != e.Sec || st.Nsec != e.Nsec:
-		return fmt.Errorf("%s: %w: its modification time is another one", f.path, ErrChanged)
+		return fmt.Errorf("%w: its modification time is another one", ErrChanged)
 	}
 	return nil
 }
@@ -103,10 +104,10 @@ func (f *File) Next(buf []byte) (n int, off int64, err error) {
 	for n < len(buf) {
 		got, err := pread(f.fd, buf[n:], f.off+int64(n))
 		if err != nil {
-			return 0, 0, fmt.Errorf("%s: cannot be read: %w", f.path, err)
+			return 0, 0, fmt.Errorf("cannot be read: %w", err)
 		}
 		if got == 0 {
-			return 0, 0, fmt.Errorf("%s: %w: it ends at %d of %d bytes", f.path, ErrChanged, f.off+int64(n), f.start.Size)
+			return 0, 0, fmt.Errorf("%w: it ends at %d of %d bytes", ErrChanged, f.off+int64(n), f.start.Size)
 		}
 		n += got
 	}
@@ -141,10 +142,10 @@ func (f *File) seek() error {
 func (f *File) Verify() error {
 	var now fsroot.Stat
 	if err := fsroot.StatFD(f.fd, &now); err != nil {
-		return fmt.Errorf("%s: cannot be examined: %w", f.path, err)
+		return fmt.Errorf("cannot be examined: %w", err)
 	}
 	if !same(&f.start, &now) {
-		return fmt.Errorf("%s: %w", f.path, ErrChanged)
+		return ErrChanged
 	}
 	return nil
 }

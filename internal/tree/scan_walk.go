@@ -66,7 +66,10 @@ func (s *scan) directory(d *fsroot.Dir, path string) error {
 		return s.add(&e)
 	}
 	names := s.names()
-	defer func() { s.spare = append(s.spare, names) }()
+	defer func() {
+		names.Reset()
+		s.spare = append(s.spare, names)
+	}()
 	e.Flags = protocol.EntryRecurse
 	if !s.list(d, path, names) {
 		e.Flags |= protocol.EntryIncomplete
