@@ -21,14 +21,20 @@ const (
 )
 
 const (
-	minInterval   = 50 * time.Millisecond // of a judgement, see span
-	minPackets    = 32                    // in a judgement
+	minSpan       = 50 * time.Millisecond // of a judgement, see span
+	minSample     = minSpan / 2           // of one sample of it
+	minPackets    = 32                    // in a sample
+	minSamples    = 3                     // that show congestion
+	maxSamples    = 10                    // after which a doubt is settled
 	roundPatience = time.Second           // for members that do not report
 	drain         = 0.9                   // of the capacity after congestion: lets the queue empty
 	cruiseAt      = 0.97                  // of the capacity afterwards
 	cruiseRounds  = 8                     // between probes
 	firstProbe    = 0.03                  // growth of the first rounds of a probe
 	slack         = 1.25                  // the rate grows to no more than this times what was achieved
+	leastExcess   = 0.015                 // over the stray loss that ever counts
+	flagrant      = 0.25                  // excess that needs fewer samples
+	maxStray      = 0.4                   // more is always congestion
 	sameLoss      = 0.6                   // of the old excess: the loss did not fall with the rate
 	queueing      = 1.12                  // packets arriving this much slower than they were sent fill a queue
 )
@@ -77,6 +83,7 @@ type rateControl struct {
 	began    time.Time
 	reported int         // members judged in this round
 	filling  int         // of them, those that saw a queue fill
+	doubt    bool        // some member is near congestion
 	achieved float64     // largest rate achieved in this round
 	stretch  float64     // largest stretch in this round
 	capacity float64     // last found
@@ -98,8 +105,19 @@ type rateMember struct {
 	received uint32
 	clock    uint64
 	stray    float64
-	loss     float64 // of the interval judged last
-	at       float64 // and the rate then; 0 if none
+	loss     float64 // in the round judged last
+	at       float64 // and its rate; 0 if none
+
+	// The samples of round.
+	samples float64
+	packets float64
+	lost    float64
+	squares float64 // of the samples' losses
+	sum     float64
+	took    time.Duration
+	stretch float64    // the largest over queueing
+	last    [2]float64 // losses of the newest samples, the newest first
+
 }
 
 func (c *rateControl) init(cfg RateConfig, members int, now time.Time) {
@@ -135,14 +153,14 @@ func (c *rateControl) sent(now time.Time, seq uint32, bytes int) { c.log.add(now
 func (c *rateControl) idle(now time.Time) { c.log.pause(now) }
 
 // span is the least duration of a judgement.
-func span(rtt time.Duration) time.Duration { return max(minInterval, min(rtt*3/2, time.Second)) }
+func span(rtt time.Duration) time.Duration { return max(minSpan, min(rtt*3/2, time.Second)) }
 
 // begin opens a round at sequence number seq.
 func (c *rateControl) begin(now time.Time, seq uint32) {
 	c.round++
 	c.older, c.current = c.current, c.rate
 	c.first, c.began = seq, now
-	c.reported, c.filling, c.achieved, c.stretch = 0, 0, 0, 0
+	c.reported, c.filling, c.achieved, c.stretch, c.doubt = 0, 0, 0, 0, false
 }
 
 // silence halves the rate when packets go out and nobody says anything. It
@@ -172,7 +190,7 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	}
 	packets := fb.Highest - m.highest
 	took := time.Duration(min(fb.Clock-m.clock, 1<<32)) * time.Microsecond
-	whole := packets >= minPackets && took >= span(rtt)
+	whole := packets >= minPackets && took >= minSample
 	if !fresh {
 		return false // go on with the old anchor: see below
 	}
@@ -194,13 +212,20 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	if !ok {
 		return false
 	}
-	return c.judge(now, m, interval{loss: loss, packets: float64(packets), rate: sentRate,
-		stretch: float64(took) / float64(max(sentIn, time.Millisecond))}, seq)
+	c.achieved = max(c.achieved, sentRate)
+	if stretch := float64(took) / float64(max(sentIn, time.Millisecond)); stretch > queueing {
+		m.stretch = max(m.stretch, min(stretch, 2))
+	}
+	m.sample(loss, float64(packets), took)
+	return c.judge(now, m, sentRate, seq, span(rtt))
 }
 
 func (m *rateMember) anchor(fb *protocol.Feedback, round uint32, fresh bool) {
 	if !fresh {
 		round--
+	}
+	if !m.anchored || m.round != round {
+		m.clear()
 	}
 	m.anchored, m.round = true, round
 	m.highest, m.received, m.clock = fb.Highest, fb.Received, fb.Clock
@@ -213,55 +238,108 @@ func lossOf(packets, received uint32) float64 {
 	return 1 - float64(received)/float64(packets)
 }
 
-// interval is what a member saw over one stretch of the stream.
-type interval struct {
-	loss    float64
-	packets float64
-	rate    float64 // bytes a second really sent
-	stretch float64 // time the packets took to arrive over the time of their sending
+func (m *rateMember) sample(loss, packets float64, took time.Duration) {
+	m.last[1] = m.last[0]
+	m.last[0] = loss
+	m.samples++
+	m.packets += packets
+	m.lost += loss * packets
+	m.sum += loss
+	m.squares += loss * loss
+	m.took += took
 }
 
-// margin is the excess that noise explains: four standard deviations.
-func (v interval) margin() float64 {
-	return 0.015 + 4*math.Sqrt(v.loss*(1-v.loss)/v.packets)
+// recent returns the loss of the newest samples: when a queue has just filled,
+// the older ones show too little.
+func (m *rateMember) recent() float64 {
+	if m.samples < minSamples || m.last[0] > m.stray+flagrant {
+		return m.last[0]
+	}
+	return (m.last[0] + m.last[1]) / 2
 }
 
-func (c *rateControl) judge(now time.Time, m *rateMember, v interval, seq uint32) bool {
-	excess := v.loss - m.stray
-	before, at := m.loss-m.stray, m.at
-	m.loss, m.at = v.loss, c.rate
-	if excess > v.margin() {
-		if at > c.rate*1.04 && excess >= sameLoss*before {
-			// The rate fell and the loss did not: it is stray.
-			m.stray = v.loss
-			if c.cutBy == m {
-				c.set(c.cutFrom)
-				c.cutBy = nil
-				c.cruise(cruiseRounds)
-				c.begin(now, seq)
-				return true
-			}
-		} else {
+// verdict is what the samples of a round say about a member.
+type verdict uint8
+
+const (
+	waiting   verdict = iota // too little was seen, or the excess may be chance
+	clean                    // the loss is the stray loss
+	congested                // the loss exceeds it beyond chance
+)
+
+// verdict weighs the samples. The margin of a clean one is four standard
+// deviations of independent losses; losses in bursts scatter more, so that
+// congestion has to stand out of the scatter of the samples as well.
+func (m *rateMember) verdict(span time.Duration) (loss float64, v verdict) {
+	loss = m.lost / m.packets
+	excess := loss - m.stray
+	if excess <= leastExcess+4*math.Sqrt(loss*(1-loss)/m.packets) {
+		if m.took < span {
+			return loss, waiting
+		}
+		return loss, clean
+	}
+	mean := m.sum / m.samples
+	scatter := math.Sqrt(max(0, m.squares/m.samples-mean*mean) / m.samples)
+	switch {
+	case m.samples >= minSamples && excess-2*scatter > leastExcess, m.samples == minSamples-1 && excess-2*scatter > flagrant:
+		return loss, congested
+	case m.samples >= maxSamples:
+		m.stray = min(loss, maxStray) // bursts
+		return loss, clean
+	}
+	return loss, waiting
+}
+
+func (c *rateControl) judge(now time.Time, m *rateMember, sent float64, seq uint32, span time.Duration) bool {
+	loss, v := m.verdict(span)
+	switch v {
+	case waiting:
+		c.doubt = c.doubt || m.samples > 1
+		return c.overdue(now, seq)
+	case congested:
+		loss = m.recent()
+		fell := m.at > c.rate*1.04
+		if !fell || loss > maxStray || loss-m.stray < sameLoss*(m.loss-m.stray) {
+			m.loss, m.at = loss, c.rate
 			c.cutBy, c.cutFrom = m, c.rate
-			c.cut(now, v.rate*(1-v.loss)/(1-min(m.stray, 0.9)), seq)
+			c.cut(now, sent*(1-loss)/(1-min(m.stray, 0.9)), seq)
 			return true
 		}
-	} else if excess < 0 || c.phase == rateDrain {
-		m.stray += excess / 4
+		// The rate fell and the loss did not: it is stray.
+		m.stray, m.loss, m.at = loss, loss, c.rate
+		if c.cutBy == m {
+			c.set(c.cutFrom)
+			c.cutBy = nil
+			c.cruise(cruiseRounds)
+			c.begin(now, seq)
+			return true
+		}
+	case clean:
+		if excess := loss - m.stray; excess < 0 || c.phase == rateDrain {
+			m.stray += excess / 4
+		} else if c.phase == rateCruise {
+			m.stray += excess / 16
+		}
+		m.loss, m.at = loss, c.rate
 	}
-	c.achieved = max(c.achieved, v.rate)
 	if m.judged != c.round {
 		m.judged = c.round
 		c.reported++
+		if m.stretch > 0 {
+			c.filling++
+			c.stretch = max(c.stretch, m.stretch)
+		}
 	}
-	if v.stretch > queueing {
-		c.filling++
-		c.stretch = max(c.stretch, min(v.stretch, 2))
-	}
+	m.clear()
 	if c.reported >= c.in {
 		return c.next(now, seq)
 	}
 	return c.overdue(now, seq)
+}
+
+func (m *rateMember) clear() {
+	m.samples, m.packets, m.lost, m.sum, m.squares, m.took, m.stretch = 0, 0, 0, 0, 0, 0, 0
 }
 
 // cut goes below the capacity that was found, so that the queue empties.
@@ -276,7 +354,11 @@ func (c *rateControl) cruise(rounds int) { c.phase, c.left = rateCruise, rounds 
 
 // overdue ends a round for which some members do not report.
 func (c *rateControl) overdue(now time.Time, seq uint32) bool {
-	if c.reported == 0 || now.Sub(c.began) < roundPatience {
+	patience := roundPatience
+	if c.doubt {
+		patience *= 4
+	}
+	if c.reported == 0 || now.Sub(c.began) < patience {
 		return false
 	}
 	return c.next(now, seq)

@@ -44,7 +44,7 @@ type feedbackState struct {
 
 	nakDue  time.Time // zero: no gap is known
 	wordDue time.Time // zero: nothing to say
-	wordEnd bool      // the word is that of the end
+	endDue  time.Time // zero: not everything known is consumed and untold
 	last    time.Time // of the last message
 	tokens  float64
 	filled  time.Time // when tokens was right
@@ -134,11 +134,7 @@ func (r *Receiver) random(d time.Duration) time.Duration {
 	return time.Duration(r.rng.Float64() * float64(d))
 }
 
-func (f *feedbackState) word(due time.Time) {
-	if f.wordDue.IsZero() || due.Before(f.wordDue) {
-		f.wordDue = due
-	}
-}
+func (f *feedbackState) word(due time.Time) { f.wordDue = earlier(f.wordDue, due) }
 
 // arm starts the backoff of a NAK, if it is not running.
 func (r *Receiver) arm(now time.Time) {
@@ -190,6 +186,9 @@ func (r *Receiver) Poll(now time.Time) (*protocol.Feedback, time.Time) {
 		r.progress(now)
 	}
 	for {
+		if !f.endDue.IsZero() && !f.endDue.After(now) {
+			r.end(now)
+		}
 		due, isNak := f.due()
 		if due.IsZero() {
 			return nil, time.Time{}
@@ -211,18 +210,27 @@ func (r *Receiver) Poll(now time.Time) (*protocol.Feedback, time.Time) {
 	}
 }
 
-// due returns the earlier of the two causes.
+// due returns the earliest of the causes.
 func (f *feedbackState) due() (at time.Time, isNak bool) {
-	if f.nakDue.IsZero() || !f.wordDue.IsZero() && !f.nakDue.Before(f.wordDue) {
-		return f.wordDue, false
+	at = earlier(f.wordDue, f.endDue)
+	if f.nakDue.IsZero() || !at.IsZero() && !f.nakDue.Before(at) {
+		return at, false
 	}
 	return f.nakDue, true
+}
+
+// earlier returns the earlier of two times, of which a zero one is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // ready returns when the bucket lets the next message out.
 func (f *feedbackState) ready() time.Time {
 	need := 1.0
-	if !f.wordEnd && f.roster >= smallRoster {
+	if f.endDue.IsZero() && f.roster >= smallRoster {
 		need = 2
 	}
 	at := f.last.Add(min(slowGap, time.Duration(f.roster)*memberSpread))
@@ -257,18 +265,28 @@ func (r *Receiver) progress(now time.Time) {
 	if f.freed-f.told >= uint64(max(1, r.cfg.Room/8)) {
 		f.word(now.Add(r.random(f.spread())))
 	}
+	r.end(now)
+}
+
+// end sees to the word that everything known is consumed. If the origin said
+// itself that this is all, it is told soon; if not, more may be under way, so
+// the word waits until the stream is quiet.
+func (r *Receiver) end(now time.Time) {
+	f := &r.state
 	if r.consumed <= f.toldMark || at(r.consumed, 0) < r.front || r.consumed < f.blocks {
-		f.wordEnd = false
+		f.endDue = time.Time{}
 		return
 	}
-	// Everything known is consumed: if the origin said so itself, tell it soon;
-	// if not, more may be under way, so wait until the stream is quiet.
-	due := now
+	least := now
 	if f.blocks != r.consumed {
-		due = f.lastData.Add(max(f.rtt, reorderTime))
+		least = f.lastData.Add(max(f.rtt, reorderTime))
 	}
-	f.wordEnd = true
-	f.word(due.Add(r.random(f.spread())))
+	if f.endDue.IsZero() {
+		f.endDue = now.Add(r.random(f.spread()))
+	}
+	if f.endDue.Before(least) {
+		f.endDue = least
+	}
 }
 
 // collect gathers the NAKs that may be made now, oldest first, as many as fit
@@ -336,18 +354,14 @@ func (r *Receiver) collect(now time.Time) (n int) {
 }
 
 // look makes sure that gaps are looked at again by then.
-func (f *feedbackState) look(at time.Time) {
-	if f.nakDue.IsZero() || at.Before(f.nakDue) {
-		f.nakDue = at
-	}
-}
+func (f *feedbackState) look(at time.Time) { f.nakDue = earlier(f.nakDue, at) }
 
 // message builds a Feedback with the first n NAKs that were collected.
 func (r *Receiver) message(now time.Time, n int) *protocol.Feedback {
 	f := &r.state
 	f.tokens = min(burst, f.tokens+float64(now.Sub(f.filled))/float64(f.gap())) - 1
 	f.filled, f.last = now, now
-	f.wordDue, f.wordEnd = time.Time{}, false
+	f.wordDue, f.endDue = time.Time{}, time.Time{}
 	f.told, f.toldMark = f.freed, r.consumed
 	f.fb = protocol.Feedback{
 		Stream: r.cfg.Stream, Consumed: r.consumed, Received: r.packets,

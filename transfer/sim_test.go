@@ -30,7 +30,6 @@ type sim struct {
 	offered  [][]byte // encodings by id, nil when all is consumed
 	total    int      // blocks to offer
 	heard    []time.Time
-	naked    uint64
 	wakeAt   time.Time
 	every    func(now time.Time)
 }
@@ -60,18 +59,17 @@ type simConfig struct {
 }
 
 type simMember struct {
-	r       *Receiver
-	id      int
-	dead    bool
-	free    time.Time // of the port
-	bad     int       // packets of a burst still to lose
-	got     map[uint32]int
-	done    int // blocks consumed
-	failed  map[uint32]bool
-	wake    time.Time
-	peak    int
-	fb      int
-	backlog int
+	r      *Receiver
+	id     int
+	dead   bool
+	free   time.Time // of the port
+	bad    int       // packets of a burst still to lose
+	got    map[uint32]int
+	done   int // blocks consumed
+	failed map[uint32]bool
+	wake   time.Time
+	peak   int
+	fb     int
 }
 
 type event struct {
@@ -95,6 +93,9 @@ func (e *events) Pop() any {
 	*e = old[:len(old)-1]
 	return x
 }
+
+// pop takes the earliest event.
+func (e *events) pop() event { return heap.Pop(e).(event) }
 
 func (m *sim) at(t time.Time, do func()) {
 	m.n++
@@ -130,6 +131,9 @@ func newSim(t testing.TB, cfg simConfig, seed uint64) *sim {
 // content makes the bytes of block i: its length is a matter of the seed.
 func (m *sim) content(i int) []byte {
 	b := make([]byte, m.cfg.blockLen(i, m.rng))
+	if m.cfg.discard {
+		return b
+	}
 	for j := 0; j+8 <= len(b); j += 8 {
 		binary.LittleEndian.PutUint64(b[j:], uint64(i)<<32|uint64(j))
 	}
@@ -143,8 +147,7 @@ func (m *sim) offer() {
 	for len(m.offered) < m.total {
 		b := m.content(len(m.offered))
 		if len(b) > m.s.Room() {
-			// The same block is made anew later; lengths may then differ.
-			return
+			return // it is made anew later, maybe of another length
 		}
 		kind := protocol.BlockData
 		if len(m.offered) == 0 {
@@ -354,12 +357,22 @@ func (m *sim) run() {
 	m.state()
 	m.pump()
 	for !(len(m.offered) == m.total && m.s.AllConsumed()) && m.ev.Len() > 0 {
-		e := heap.Pop(&m.ev).(event)
+		e := m.ev.pop()
 		if m.now = e.at; m.now.Sub(m.t0) > m.cfg.limit {
 			m.t.Fatalf("not done after %v: %s", m.cfg.limit, m.where())
 		}
 		e.do()
 	}
+}
+
+// until runs the events up to a time.
+func (m *sim) until(end time.Time) {
+	for m.ev.Len() > 0 && m.ev[0].at.Before(end) {
+		e := m.ev.pop()
+		m.now = e.at
+		e.do()
+	}
+	m.now = end
 }
 
 func (m *sim) where() string {

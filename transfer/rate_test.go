@@ -1,0 +1,66 @@
+package transfer
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// settle runs an endless stream and returns the mean and lowest rate of
+// sending, in bytes a second, after it has warmed up.
+func settle(t *testing.T, cfg simConfig, seed uint64, warm, run time.Duration) (sent, low float64) {
+	t.Helper()
+	cfg.blocks, cfg.discard = 1<<30, true
+	m := newSim(t, cfg, seed)
+	m.s.cfg.Release = nil
+	m.state()
+	m.pump()
+	bytes := func() uint64 { st := m.s.Stats(); return st.SentBytes + st.RepairedBytes }
+	m.until(m.t0.Add(warm))
+	from := bytes()
+	low = float64(m.s.Rate())
+	m.every = func(time.Time) { low = min(low, float64(m.s.Rate())) }
+	m.until(m.now.Add(run))
+	return float64(bytes()-from) / run.Seconds(), low
+}
+
+func TestRateSettlesNearTheCapacity(t *testing.T) {
+	for _, c := range []struct {
+		port    float64 // Mbit/s
+		loss    float64
+		members int
+		link    float64 // of the sender, 0: none
+		cap     float64
+	}{
+		{port: 5}, {port: 20}, {port: 20, loss: 0.05, members: 4}, {port: 20, loss: 0.2},
+		{port: 100}, {port: 100, members: 4}, {port: 100, loss: 0.01, members: 4}, {port: 100, loss: 0.05}, {port: 100, loss: 0.2, members: 3},
+		{port: 100, link: 1000}, {port: 1000, link: 300}, {port: 100, members: 30, loss: 0.02},
+		{port: 100, cap: 50}, {port: 1000}, {port: 1000, loss: 0.05, members: 2},
+	} {
+		c.members = max(1, c.members)
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			if c.port >= 1000 && testing.Short() {
+				t.Skip("short: gigabit ports are left out")
+			}
+			const mbit = 1e6 / 8
+			warm, run := 4*time.Second, 4*time.Second
+			if c.port >= 1000 {
+				warm, run = 2*time.Second, time.Second
+			}
+			cfg := simConfig{members: c.members, port: c.port * mbit, queue: 512 << 10, loss: c.loss, link: c.link * mbit,
+				rate: RateConfig{Cap: int64(c.cap * mbit)}}
+			sent, low := settle(t, cfg, 7, warm, run)
+			// The losses come before the port: it takes what they leave.
+			want := c.port / (1 - c.loss)
+			for _, limit := range []float64{c.link, c.cap} {
+				if limit > 0 {
+					want = min(want, limit)
+				}
+			}
+			t.Logf("sent %.1f, lowest %.1f, possible %.1f Mbit/s", sent/mbit, low/mbit, want)
+			if got := sent / mbit; got < 0.88*want || got > 1.1*want {
+				t.Errorf("sent at %.1f of %.1f Mbit/s", got, want)
+			}
+		})
+	}
+}
