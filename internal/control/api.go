@@ -251,7 +251,7 @@ type Summary struct {
 	Lost          int     `json:"lost"`
 	Missing       int     `json:"missing"`
 	Entries       uint64  `json:"entries"` // in the manifest
-	Files         uint64  `json:"files"`   // regular files whose content was sent
+	Files         uint64  `json:"files"`   // regular files made or changed at some member
 	Bytes         uint64  `json:"bytes"`   // of content sent, once however many members there are
 	BytesSent     uint64  `json:"bytes_sent"`
 	BytesRepaired uint64  `json:"bytes_repaired"`

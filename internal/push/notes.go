@@ -80,7 +80,7 @@ type Summary struct {
 	Lost          int
 	Missing       int
 	Entries       uint64 // of the manifest
-	Files         uint64 // regular files whose content was wanted by any member
+	Files         uint64 // regular files that some member made or changed
 	Bytes         uint64 // of content, before compression
 	SentBytes     uint64 // on the wire: UDP payload of data packets
 	RepairedBytes uint64 // of these, repairs

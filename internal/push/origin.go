@@ -101,7 +101,8 @@ type Origin struct {
 type batchState struct {
 	count int
 	left  int // in-stream members that have not answered
-	union []byte
+	union []byte // entries whose content somebody wants
+	any   []byte // entries somebody makes or changes
 }
 
 // NewOrigin starts a push: its first Poll announces it.
@@ -263,7 +264,7 @@ func (o *Origin) CanOfferBatch() bool {
 func (o *Origin) OfferBatch(now time.Time, entries int, b transfer.Block) {
 	o.offer(now, b)
 	o.offered++
-	bs := &batchState{count: entries, union: make([]byte, (entries+7)/8)}
+	bs := &batchState{count: entries, union: make([]byte, (entries+7)/8), any: make([]byte, (entries+7)/8)}
 	for _, m := range o.members {
 		if m.alive() {
 			bs.left++
@@ -458,7 +459,7 @@ func (o *Origin) advanceStreaming(now time.Time) {
 		b := o.batches[0]
 		o.batches = o.batches[1:]
 		o.reading++
-		o.emit(EvWanted{Batch: o.answered, Data: b.union})
+		o.emit(EvWanted{Batch: o.answered, Data: b.union, Change: b.any})
 		o.answered++
 	}
 	if o.scanned && len(o.batches) == 0 && o.reading == 0 && !o.rest {

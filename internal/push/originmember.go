@@ -137,6 +137,9 @@ func (o *Origin) want(i int, rec *protocol.Record) {
 	for j := range min(len(b.union), len(rec.Data)) {
 		b.union[j] |= rec.Data[j]
 	}
+	for j := range min(len(b.any), len(rec.Change)) {
+		b.any[j] |= rec.Change[j]
+	}
 	if n := b.count % 8; n != 0 {
 		b.union[len(b.union)-1] &= 1<<n - 1
 	}

@@ -24,8 +24,9 @@ type (
 	// EvWanted: all answered a batch; read the entries of the bit set. Comes
 	// in order of batches.
 	EvWanted struct {
-		Batch uint32
-		Data  []byte
+		Batch  uint32
+		Data   []byte
+		Change []byte // entries that somebody makes or changes
 	}
 	// EvReadRest: all batches are read; try again what had changed, then call
 	// ReadEnded.

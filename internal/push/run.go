@@ -199,11 +199,15 @@ func (r *run) wanted(e EvWanted) {
 	b := r.entries[e.Batch]
 	delete(r.entries, e.Batch)
 	for i := range b.Entries {
-		if b.Entries[i].Type == protocol.EntryRegular && e.Data[i/8]>>(i%8)&1 != 0 {
-			r.files++
-			r.total += b.Entries[i].Size
-		} else {
+		if b.Entries[i].Type != protocol.EntryRegular {
 			e.Data[i/8] &^= 1 << (i % 8)
+			continue
+		}
+		if e.Change[i/8]>>(i%8)&1 != 0 {
+			r.files++
+		}
+		if e.Data[i/8]>>(i%8)&1 != 0 {
+			r.total += b.Entries[i].Size
 		}
 	}
 	r.src.jobs.put(readJob{b, e.Data})
