@@ -55,8 +55,8 @@ func (e *Error) status() int {
 	return http.StatusInternalServerError
 }
 
-// exit is msync's exit status for a push or question that ended with e.
-func (e *Error) exit() int {
+// ExitStatus is msync's exit status for a push or question that ended with e.
+func (e *Error) ExitStatus() int {
 	switch {
 	case e.Exit > 0 && e.Exit <= maxExitValue:
 		return e.Exit

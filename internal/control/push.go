@@ -141,7 +141,7 @@ func (e *emitter) finish(err error) {
 		err = fmt.Errorf("the push ended without a summary")
 	}
 	f := asError(err)
-	e.put(&Failed{Code: f.Code, Message: f.Message, Exit: f.exit()}, true)
+	e.put(&Failed{Code: f.Code, Message: f.Message, Exit: f.ExitStatus()}, true)
 }
 
 func (s *Server) named(run *running, push string) {

@@ -1,0 +1,375 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"makuo/internal/control"
+)
+
+// pusher is one push as msync sees it. It is used by one goroutine.
+//
+//	sending ──Decided──▶ decided ──Summary──▶ end
+//	   │ signal             │ signal: say that it is too late
+//	   ▼                    │ second signal ──▶ leave, the push goes on
+//	cancelling ──Decided────┘
+//	   │ Summary, Failed ──▶ end
+//	   │ second signal ──▶ leave, the push is aborted by the cut
+type pusher struct {
+	o      *options
+	client *control.Client
+	screen *screen
+	env    *environment
+
+	name      string // by which the push can be cancelled; "": not known yet
+	signals   int
+	cancelled bool // Cancel was asked for
+	decided   bool
+	told      bool // the user was told that the decision is taken
+	troubled  map[string]bool
+	exit      int
+	ended     bool
+}
+
+// push resolves the paths and runs a push to its end.
+func push(o *options, client *control.Client, stdin io.Reader, stdout, stderr io.Writer, env *environment) int {
+	ctx, cut := context.WithCancel(context.Background())
+	defer cut()
+	lines := make(chan control.Line, 256)
+	result := make(chan error, 1)
+	started := make(chan error, 1)
+	go func() { // ends with the push, or when cut
+		err := o.prepare(ctx, client, stdin, env)
+		started <- err
+		if err != nil {
+			return
+		}
+		result <- client.Push(ctx, &o.req, func(l control.Line) {
+			select {
+			case lines <- l:
+			case <-ctx.Done():
+			}
+		})
+		close(lines)
+	}()
+	select {
+	case err := <-started:
+		if err != nil {
+			return fail(stderr, err)
+		}
+	case <-env.signals:
+		fmt.Fprintln(stderr, "msync: interrupted before the push began: nothing was changed")
+		return control.ExitAborted
+	}
+	p := &pusher{o: o, client: client, env: env, troubled: make(map[string]bool),
+		screen: &screen{stdout: stdout, stderr: stderr, width: env.width, now: env.now}}
+	if o.json {
+		p.screen.width = func() int { return 0 }
+	}
+	return p.loop(ctx, lines, result)
+}
+
+// prepare fills in what depends on files and on the daemon.
+func (o *options) prepare(ctx context.Context, client *control.Client, stdin io.Reader, env *environment) error {
+	rules, err := o.rules(stdin, env.open)
+	if err != nil {
+		return err
+	}
+	o.req.Rules = rules
+	st, err := client.Status(ctx, nil)
+	if err != nil {
+		return err
+	}
+	cwd, err := env.getwd()
+	if err != nil {
+		cwd = "" // the directory is gone, or may not be seen: paths are relative to the base
+	}
+	r, err := newResolver(string(st.Base), cwd, env.getenv("PWD"))
+	if err != nil {
+		return err
+	}
+	paths, err := r.resolveAll(o.paths)
+	for _, p := range paths {
+		o.req.Paths = append(o.req.Paths, control.Text(p))
+	}
+	return err
+}
+
+func (p *pusher) loop(ctx context.Context, lines <-chan control.Line, result <-chan error) int {
+	cancelled := make(chan error, 1)
+	for {
+		select {
+		case l, ok := <-lines:
+			if !ok {
+				return p.end(<-result)
+			}
+			p.line(l)
+		case <-p.env.signals:
+			if p.signals++; p.signals > 1 && (p.told || !p.decided) {
+				return p.leave()
+			}
+			p.interrupted()
+		case err := <-cancelled:
+			p.cancelAnswered(err)
+		}
+		if p.signals > 0 && p.name != "" && !p.decided && !p.cancelled {
+			p.cancelled = true
+			name := p.name
+			go func() { cancelled <- p.client.Cancel(ctx, name) }() // ends with the answer or ctx
+		}
+	}
+}
+
+// interrupted answers the first signal.
+func (p *pusher) interrupted() {
+	if p.decided {
+		p.tellDecided()
+		return
+	}
+	p.screen.errLine("msync: aborting; waiting for the daemon to confirm it (interrupt again to leave at once)")
+}
+
+func (p *pusher) tellDecided() {
+	p.told = true
+	p.screen.errLine("msync: the decision to commit is taken, the push cannot be aborted any more; waiting for its end (interrupt again to leave it to the daemon)")
+}
+
+func (p *pusher) cancelAnswered(err error) {
+	var e *control.Error
+	switch {
+	case err == nil || p.ended || p.told:
+	case errors.As(err, &e) && e.Code == control.CodeDecided:
+		p.decided = true
+		p.tellDecided()
+	case errors.As(err, &e) && e.Code == control.CodeNotFound: // it has just ended
+	default:
+		p.screen.errLine("msync: asking the daemon to abort: " + clean(err.Error()))
+	}
+}
+
+// leave is the second signal: msync goes without knowing the end.
+func (p *pusher) leave() int {
+	switch {
+	case p.ended:
+		return p.exit
+	case p.decided:
+		p.screen.errLine("msync: left; the push goes on: see msync --status")
+	default:
+		p.screen.errLine("msync: left before the daemon had confirmed the abort; it aborts the push unless the decision to commit was taken meanwhile: see msync --status")
+	}
+	return control.ExitPartial
+}
+
+// end is the end of the stream.
+func (p *pusher) end(err error) int {
+	p.screen.erase()
+	var e *control.Error
+	switch {
+	case err == nil:
+		return p.exit
+	case !errors.Is(err, control.ErrCut):
+		if p.signals > 0 && !errors.As(err, &e) {
+			return p.leave()
+		}
+		return fail(p.screen.stderr, err)
+	case p.decided:
+		p.screen.errLine("error: " + clean(err.Error()) + ", after the decision to commit: the members complete the push; run it again to be sure")
+	default:
+		p.screen.errLine("error: " + clean(err.Error()) + "; no decision to commit was reported: the members discard what they have, unless the daemon comes back and says otherwise; run the push again")
+	}
+	return control.ExitPartial
+}
+
+// line handles one line of the stream.
+func (p *pusher) line(l control.Line) {
+	if p.o.json {
+		p.screen.out(string(l.Raw[:len(l.Raw)-1]))
+	}
+	switch ev := l.Event.(type) {
+	case *control.Accepted:
+		p.name = ev.Request
+	case *control.Decided:
+		p.decided = true
+		if p.signals > 0 && !p.told {
+			p.tellDecided()
+		}
+	case *control.Summary:
+		p.ended, p.exit = true, exitStatus(ev.Exit)
+	case *control.Failed:
+		p.ended, p.exit = true, exitStatus(ev.Exit)
+	}
+	if !p.o.json && l.Event != nil {
+		p.show(l.Event)
+	}
+}
+
+// exitStatus keeps what the daemon says within the statuses of the manual.
+func exitStatus(n int) int {
+	if n < control.ExitOK || n > control.ExitAborted {
+		return control.ExitPartial
+	}
+	return n
+}
+
+// show writes an event for people.
+func (p *pusher) show(ev control.Event) {
+	switch ev := ev.(type) {
+	case *control.Waiting:
+		p.screen.errLine(waitingLine(ev))
+	case *control.Progress:
+		p.screen.progress(progressLine(ev))
+	case *control.Path:
+		if line := pathLine(ev, p.o.req.Verbose, p.o.req.DryRun); line != "" {
+			p.screen.out(line)
+		}
+	case *control.Problem:
+		p.troubled[ev.Member] = p.troubled[ev.Member] || ev.Severity == control.SeverityError
+		p.screen.errLine(problemLine(ev))
+	case *control.Member:
+		if line := memberLine(ev, p.troubled[ev.Name], p.env.now(), p.env.zone); line != "" {
+			p.screen.errLine(line)
+		}
+	case *control.Summary:
+		text := ev.Text
+		if text == "" {
+			text = control.Text(ev.Line())
+		}
+		p.screen.out(clean(string(text)))
+	case *control.Failed:
+		p.screen.errLine("error: " + clean(string(ev.Message)))
+	}
+}
+
+// waitLimit bounds how many paths a waiting line names.
+const waitLimit = 3
+
+func waitingLine(ev *control.Waiting) string {
+	line := "waiting for " + clean(ev.For)
+	if ev.Push != "" {
+		line += ": its push " + clean(ev.Push) + " is in progress"
+	}
+	for i, path := range ev.Paths {
+		switch {
+		case i == 0:
+			line += " on " + clean(string(path))
+		case i < waitLimit:
+			line += ", " + clean(string(path))
+		case i == waitLimit:
+			line += fmt.Sprintf(" and %d more", len(ev.Paths)-waitLimit)
+		}
+	}
+	return line
+}
+
+// pathLine is the line for a path, "" if it is not to be shown.
+func pathLine(ev *control.Path, verbose int, dryRun bool) string {
+	word, from := ev.Action, 1
+	switch ev.Action {
+	case control.ActionSkip:
+		from = 2
+	case control.ActionDiffers:
+		word, from = "NG", 0
+	case control.ActionOK:
+		word = "OK"
+	default:
+		if dryRun || ev.DryRun {
+			word, from = "(dryrun) "+word, 0
+		}
+	}
+	if verbose < from {
+		return ""
+	}
+	return clean(word) + " " + clean(ev.Member) + ":" + clean(string(ev.Path))
+}
+
+func problemLine(ev *control.Problem) string {
+	line := "error: "
+	if ev.Severity == control.SeverityWarning {
+		line = "warning: "
+	}
+	switch {
+	case ev.Member != "" && ev.Path != "":
+		line += clean(ev.Member) + ":" + clean(string(ev.Path)) + ": "
+	case ev.Member != "":
+		line += clean(ev.Member) + ": "
+	case ev.Path != "":
+		line += clean(string(ev.Path)) + ": "
+	}
+	return line + clean(string(ev.Message))
+}
+
+// memberLine is the line for how the push ended at a member, "" if there is
+// nothing to say. reported: its paths in error had lines already.
+func memberLine(ev *control.Member, reported bool, now time.Time, zone *time.Location) string {
+	head, why := "error: "+clean(ev.Name)+": ", ""
+	if ev.Message != "" {
+		why = ": " + clean(string(ev.Message))
+	}
+	switch ev.Outcome {
+	case control.OutcomeDone, control.OutcomeAborted:
+		return ""
+	case control.OutcomeLate:
+		return fmt.Sprintf("warning: %s: late: committed %.1f s after the others%s", clean(ev.Name), ev.DelayMS/1000, why)
+	case control.OutcomeLost:
+		return head + lostText(ev, now, zone) + why
+	case control.OutcomeMissing:
+		if ev.Ignored {
+			head = "warning: " + clean(ev.Name) + ": "
+		}
+		if ev.LastHeard.IsZero() {
+			return head + "missing" + why
+		}
+		return head + "missing since " + clock(ev.LastHeard, zone) + why
+	case control.OutcomeRefused:
+		return head + "refused" + why
+	}
+	if why == "" && reported {
+		return ""
+	}
+	if why == "" {
+		why = fmt.Sprintf(": %d paths in error", ev.Counts.Errors)
+	}
+	return head + clean(ev.Outcome) + why
+}
+
+func lostText(ev *control.Member, now time.Time, zone *time.Location) string {
+	text := "lost"
+	if ev.Stage != "" {
+		text += " in stage " + clean(ev.Stage)
+	}
+	if !ev.LastHeard.IsZero() {
+		text += fmt.Sprintf(", last heard %s (%s ago)", clock(ev.LastHeard, zone), ago(now.Sub(ev.LastHeard)))
+	}
+	return text
+}
+
+func progressLine(ev *control.Progress) string {
+	line := clean(ev.Stage)
+	if ev.Percent >= 0 {
+		line += fmt.Sprintf(" %3.0f%%", ev.Percent)
+	}
+	line += " " + control.Bytes(ev.Bytes)
+	if ev.BytesTotal > 0 {
+		line += " of " + control.Bytes(ev.BytesTotal)
+	}
+	line += fmt.Sprintf(", %d entries, %.0f Mbit/s", ev.Entries, ev.RateMbit)
+	return line + memberCounts(&ev.Members)
+}
+
+// memberCounts lists the states in which there are members.
+func memberCounts(c *control.MemberCounts) string {
+	var text string
+	for _, x := range []struct {
+		n    int
+		word string
+	}{{c.Active, "active"}, {c.Parked, "parked"}, {c.Staged, "staged"}, {c.Done, "done"}, {c.Late, "late"},
+		{c.Failed, "failed"}, {c.Lost, "lost"}, {c.Refused, "refused"}} {
+		if x.n > 0 {
+			text += fmt.Sprintf(", %d %s", x.n, x.word)
+		}
+	}
+	return text
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"makuo/internal/control"
+)
+
+// environment is what run needs from the process.
+type environment struct {
+	getenv  func(string) string
+	getwd   func() (string, error)
+	signals <-chan os.Signal
+	width   func() int // of the terminal at stderr; 0: it is none
+	now     func() time.Time
+	zone    *time.Location // for times that are shown
+	open    func(name string) (io.ReadCloser, error)
+}
+
+// run is msync: it returns the exit status.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env *environment) int {
+	if len(args) == 0 {
+		io.WriteString(stderr, usage())
+		return control.ExitUsage
+	}
+	o, err := parse(args)
+	if err != nil {
+		fmt.Fprintf(stderr, "msync: %s\nTry 'msync --help'.\n", clean(err.Error()))
+		return control.ExitUsage
+	}
+	switch o.mode {
+	case modeHelp:
+		return write(stdout, stderr, usage())
+	case modeVersion:
+		return write(stdout, stderr, "msync (makuo) "+control.Version+"\n")
+	}
+	if o.target == "" {
+		o.target = env.getenv("MSYNC_TARGET")
+	}
+	client, err := control.NewClient(o.target)
+	if err != nil {
+		return fail(stderr, err)
+	}
+	defer client.Close()
+	if o.mode == modePush {
+		return push(o, client, stdin, stdout, stderr, env)
+	}
+	ctx, stop := interruptible(env.signals)
+	defer stop()
+	text, err := question(ctx, o, client, env)
+	if err != nil {
+		return fail(stderr, err)
+	}
+	return write(stdout, stderr, text)
+}
+
+// interruptible returns a context that the first signal ends.
+func interruptible(signals <-chan os.Signal) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { // ends with the context
+		select {
+		case <-signals:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// write writes an answer; a reader that has gone away is no failure.
+func write(stdout, stderr io.Writer, text string) int {
+	if _, err := io.WriteString(stdout, text); err != nil && !errors.Is(err, syscall.EPIPE) {
+		fmt.Fprintf(stderr, "msync: writing the output: %s\n", clean(err.Error()))
+		return control.ExitUsage
+	}
+	return control.ExitOK
+}
+
+// fail reports what kept msync from starting; there is more to say when no
+// daemon was reached.
+func fail(stderr io.Writer, err error) int {
+	fmt.Fprintf(stderr, "msync: %s\n", clean(err.Error()))
+	if hint := connectHint(err); hint != "" {
+		fmt.Fprintf(stderr, "msync: %s\n", hint)
+	}
+	var e *control.Error
+	if errors.As(err, &e) {
+		return e.ExitStatus()
+	}
+	return control.ExitUsage
+}
+
+func connectHint(err error) string {
+	var ce *control.ConnectError
+	switch {
+	case !errors.As(err, &ce):
+		return ""
+	case errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM):
+		return "this user may not use the socket: its owner and group (ls -l) may, and root"
+	case strings.HasPrefix(ce.Target, "unix:"):
+		return "is makuod running? Start it with 'makuod -b DIR', or name its socket with -c, --socket or MSYNC_TARGET"
+	}
+	return "is makuod running there, and listening on TCP? Name another with -c, --socket or MSYNC_TARGET"
+}
