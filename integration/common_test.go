@@ -140,11 +140,13 @@ func rsyncEqual(t testing.TB, origin, member *lab.Host, path string) {
 		sayNoRsync()
 		return
 	}
-	from, to := origin.Base(path), member.Base(path)
-	if info, err := os.Lstat(from); err == nil && info.IsDir() {
+	// not through /proc/PID/root: rsync follows no links on its way
+	from, to := filepath.Join(lab.BaseDir, path), member.Name+":"+filepath.Join(lab.BaseDir, path)
+	if info, err := os.Lstat(origin.Base(path)); err == nil && info.IsDir() {
 		from, to = from+"/", to+"/"
 	}
-	out, err := exec.Command(rsync, "-aHAXn", "--checksum", "--delete", "-i", "--exclude=/"+stageDir, from, to).CombinedOutput()
+	out, err := origin.Command(lab.BaseDir, rsync, "-aHAXn", "--checksum", "--delete", "-i", "--exclude=/"+stageDir,
+		"-e", member.RemoteShell(), from, to).CombinedOutput()
 	if err != nil || len(out) > 0 {
 		t.Errorf("%s: rsync finds differences in %s: %v\n%.2000s", member.Name, path, err, out)
 	}

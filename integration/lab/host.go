@@ -55,6 +55,12 @@ func (h *Host) Command(dir string, args ...string) *exec.Cmd {
 	return h.keeper.command(append([]string{"env", "-C", dir}, args...)...)
 }
 
+// RemoteShell is what rsync's option -e needs to run its other end on the host:
+// a program that takes a host's name and a command.
+func (h *Host) RemoteShell() string {
+	return fmt.Sprintf(`sh -c 'shift; exec nsenter --target %d --mount -- "$@"' sh`, h.keeper.pid())
+}
+
 // Exec runs a command in the host's base, ends the test if it fails, and
 // returns its standard output.
 func (h *Host) Exec(args ...string) string {
