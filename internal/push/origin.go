@@ -100,7 +100,7 @@ type Origin struct {
 
 type batchState struct {
 	count int
-	left  int // in-stream members that have not answered
+	left  int    // in-stream members that have not answered
 	union []byte // entries whose content somebody wants
 	any   []byte // entries somebody makes or changes
 }

@@ -430,7 +430,9 @@ func (m *simMember) event(e Event) {
 		})
 	case EvCommit:
 		m.committed = true
-		m.after(func(now time.Time) { m.m.CommitDone(now, protocol.Counts{Changed: 1, Warnings: 1}, time.Millisecond, nil) })
+		m.after(func(now time.Time) {
+			m.m.CommitDone(now, protocol.Counts{Changed: 1, Warnings: 1}, time.Millisecond, nil)
+		})
 	case EvDiscard:
 		m.discarded = true
 	case EvFinished:
