@@ -318,21 +318,21 @@ func (e xattrError) Unwrap() error { return e.error }
 // apply gives what is there the attributes of e, in the order owner,
 // attributes, mode, time, each only if it differs.
 func (t *Target) apply(nd node, e *protocol.Entry, st *fsroot.Stat, mode uint32) error {
-	perm := st.Perm()
+	owned := false
 	if t.root {
 		uid, gid := t.m.accounts.userID(e.User), t.m.accounts.groupID(e.Group)
 		if st.UID != uid || st.GID != gid {
 			if err := nd.chown(uid, gid); err != nil {
 				return err
 			}
-			perm &^= 0o6000 // the kernel takes them away
+			owned = true // the kernel may have taken setuid and setgid away
 		}
 	}
-	changed, err := t.applyXattrs(nd, e)
+	changed, err := t.applyXattrs(nd, e, st)
 	if err != nil {
 		return err
 	}
-	if e.Type != protocol.EntrySymlink && (changed || (perm^mode)&t.hold.mode(st) != 0) {
+	if e.Type != protocol.EntrySymlink && (owned || changed || (st.Perm()^mode)&t.hold.mode(st) != 0) {
 		if err := nd.chmod(mode); err != nil {
 			return err
 		}
@@ -343,20 +343,37 @@ func (t *Target) apply(nd node, e *protocol.Entry, st *fsroot.Stat, mode uint32)
 	return nil
 }
 
-func (t *Target) applyXattrs(nd node, e *protocol.Entry) (changed bool, err error) {
+// applyXattrs sets ACLs last: they may take away the right to set the others.
+func (t *Target) applyXattrs(nd node, e *protocol.Entry, st *fsroot.Stat) (changed bool, err error) {
 	set, remove, err := t.xattrChanges(nd, e)
-	if err != nil {
+	if err != nil || len(set)+len(remove) == 0 {
 		return false, err
+	}
+	if !t.root && st.Perm()&0o200 == 0 && !st.IsSymlink() {
+		// Needs the right to write, which apply takes away again.
+		if err := nd.chmod(st.Perm() | 0o200); err != nil {
+			return false, err
+		}
 	}
 	for _, name := range remove {
 		if err := nd.removeXattr(name); err != nil && !errors.Is(err, fsroot.ErrNoXattr) {
 			return false, xattrError{err}
 		}
 	}
-	for _, x := range set {
-		if err := nd.setXattr(x.Name, x.Value); err != nil {
-			return false, xattrError{err}
+	return true, inOrder(set, func(x protocol.Xattr) error { return nd.setXattr(x.Name, x.Value) })
+}
+
+// inOrder calls set for each attribute, ACLs last.
+func inOrder(xs []protocol.Xattr, set func(x protocol.Xattr) error) error {
+	for _, acls := range [...]bool{false, true} {
+		for _, x := range xs {
+			if (x.Name == aclAccess || x.Name == aclDefault) != acls {
+				continue
+			}
+			if err := set(x); err != nil {
+				return xattrError{err}
+			}
 		}
 	}
-	return len(set)+len(remove) > 0, nil
+	return nil
 }

@@ -176,10 +176,9 @@ func (t *Target) dress(f *os.File, d *fsroot.Dir, name string, e *protocol.Entry
 			}
 		}
 	}
-	for _, x := range t.hold.wanted(e) {
-		if err := fsroot.SetXattrFile(f, x.Name, x.Value); err != nil {
-			return xattrError{err}
-		}
+	set := func(x protocol.Xattr) error { return fsroot.SetXattrFile(f, x.Name, x.Value) }
+	if err := inOrder(t.hold.wanted(e), set); err != nil {
+		return err
 	}
 	if mode := stagedMode(e); mode != 0o600 || len(e.Xattrs) > 0 {
 		if err := d.Chmod(name, mode); err != nil {
