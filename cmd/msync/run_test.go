@@ -283,7 +283,7 @@ func TestUnreachable(t *testing.T) {
 	l := newLab(t)
 	none := filepath.Join(t.TempDir(), "none")
 	for _, args := range [][]string{{"-r"}, {"--status"}, {"--members", "--json"}, {"--forget", "x"}} {
-		l.expect(1, "", "msync: cannot reach makuod at unix:"+none+": connect: no such file or directory\n"+
+		l.expect(1, "", "msync: cannot reach makuod at unix:"+none+": no such file or directory\n"+
 			"msync: is makuod running? Start it with 'makuod -b DIR', or name its socket with -c, --socket or MSYNC_TARGET\n",
 			append(args, "--socket", none)...)
 	}

@@ -30,6 +30,9 @@ func (w *tap) Write(b []byte) (int, error) {
 	return w.Builder.Write(b)
 }
 
+// WriteString keeps io.WriteString from passing Write by.
+func (w *tap) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
+
 func TestInterruptBeforeDecision(t *testing.T) {
 	l := newLab(t)
 	l.b.push = func(ctx context.Context, _ *control.PushRequest, emit func(control.Event)) error {
