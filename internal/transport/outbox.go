@@ -18,7 +18,7 @@ const (
 // which control trains are looked for.
 const (
 	timerCoarse = 1500 * time.Microsecond
-	sleepSlice  = 100 * time.Microsecond
+	sleepSlice  = 250 * time.Microsecond
 )
 
 // Outbox is a bounded queue in front of a Conn with a thread of its own that

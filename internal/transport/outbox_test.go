@@ -172,6 +172,9 @@ func TestOutboxCountsFailuresAndGoesOn(t *testing.T) {
 		c.mu.Unlock()
 		o.Enqueue(train(Control, "x"))
 		<-c.entered
+		c.mu.Lock()
+		c.err = nil
+		c.mu.Unlock()
 		o.Enqueue(train(Control, "behind")) // when it is sent, the first is counted
 		<-c.entered
 		after := o.Stats().Errors

@@ -265,7 +265,7 @@ func (h *Host) through(p *packet) (at int64, ok bool) {
 		h.downFree = start
 	}
 	at = start + int64(h.link.Delay)
-	if h.down.n > 0 { // a link that became faster does not let packets overtake
+	if h.down.n > 0 { // a link that became shorter does not let packets overtake
 		last := h.down.slots[(h.down.head+h.down.n-1)&(len(h.down.slots)-1)]
 		at = max(at, last.at)
 	}

@@ -199,12 +199,12 @@ func TestEveryFaultHappensAsOftenAsAsked(t *testing.T) {
 }
 
 func TestWithoutFaultsOrderIsKept(t *testing.T) {
-	net, log := recorded(Config{Delay: time.Millisecond}, 3, Link{Up: 1e6, Down: 1e6})
+	net, log := recorded(Config{Delay: time.Millisecond}, 3, Link{Up: 1e6, Down: 1e6, Delay: 20 * time.Millisecond})
 	for i := range 100 {
 		net.Hosts()[0].Send(netip.AddrPort{}, fmt.Appendf(nil, "%03d", i))
 		if i == 50 {
 			net.RunFor(3 * time.Millisecond)
-			net.Hosts()[1].SetLink(Link{}) // faster from now on
+			net.Hosts()[1].SetLink(Link{}) // faster and nearer from now on
 		}
 	}
 	finish(net)
