@@ -2,6 +2,7 @@ package membership
 
 import (
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -105,5 +106,49 @@ func TestAsked(t *testing.T) {
 	}
 	if total > 60 {
 		t.Errorf("%d answers in a second", total)
+	}
+}
+
+// Receivers that lost beacons judge by an older interval, so it grows slowly.
+func TestIntervalGrows(t *testing.T) {
+	s := newStep(t)
+	s.pass(5 * time.Second)
+	s.sent(protocol.TypeBeacon)
+	for i := range 2000 {
+		p := peer{session: protocol.Session(1000 + i), name: "a-server-with-a-long-name-" + strconv.Itoa(i), ip: "10.0.0.1", port: uint16(1000 + i)}
+		b := p.beacon()
+		b.Interval = time.Minute
+		s.tab.HandleBeacon(s.now, p.from(), p.prefix(protocol.TypeBeacon), b)
+	}
+	last := time.Second
+	s.pass(time.Minute)
+	for _, o := range s.sent(protocol.TypeBeacon) {
+		b, err := protocol.ParseBeacon(o.Body)
+		if err != nil || b.Interval > last*5/4+time.Millisecond { // it is cut to milliseconds
+			t.Fatalf("interval %v after %v, %v", b.Interval, last, err)
+		}
+		last = b.Interval
+	}
+	if last < 6*time.Second || last != s.tab.interval().Truncate(time.Millisecond) {
+		t.Errorf("interval %v with 2,000 members", last)
+	}
+}
+
+// One that is killed in a large cluster is not asked by everybody.
+func TestProbers(t *testing.T) {
+	b := newBus(t, 3, 0)
+	for i := range 200 {
+		b.add("web"+strconv.Itoa(i), i+1, 5001, nil)
+	}
+	b.run(40 * time.Second)
+	dead, asks := b.nodes[0], 0
+	b.onOut = func(_ *node, o Out) {
+		if o.Type == protocol.TypeAsk && o.To == dead.addr {
+			asks++
+		}
+	}
+	b.checkKilled(dead, 6*time.Second)
+	if asks < 10 || asks > 3*2*probers {
+		t.Errorf("asked %d times", asks)
 	}
 }

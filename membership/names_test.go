@@ -145,3 +145,17 @@ func TestOwnName(t *testing.T) {
 	s.hear(p)
 	s.table()
 }
+
+// Both of two with the same name are missing: one that comes back with a new
+// session takes the place of the one at its host.
+func TestMissingHeir(t *testing.T) {
+	s := newStep(t)
+	s.hear(web1)
+	s.hear(web1else)
+	s.pass(3*time.Second, web1, web1else)
+	s.pass(2*time.Second, web1else)
+	s.pass(10 * time.Second)
+	s.table("web1/1 missing", "web1/13 missing")
+	s.hear(web1again)
+	s.table("web1/11 alive", "web1/13 missing")
+}

@@ -370,6 +370,7 @@ func TestFetchAndPage(t *testing.T) {
 		"0 bytes at 2 of 4":     Page{Kind: 1, Offset: 2, Total: 4},
 		"1 bytes at 5 of 4":     Page{Kind: 1, Offset: 5, Total: 4, Bytes: []byte{1}},
 		"2 bytes at 1844674407": Page{Kind: 1, Offset: top, Total: 0, Bytes: []byte("ab")},
+		"5 bytes at 1844674407": Page{Kind: 1, Offset: top - 1, Total: top, Bytes: []byte("abcde")},
 	})
 }
 
