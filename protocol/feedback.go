@@ -12,7 +12,6 @@ const MaxNaks = 200
 const (
 	FlagFull    uint8 = 1 << iota // packets were refused because the member's room was full
 	FlagSyncing                   // the member is busy with its disk; a sign of life
-	FlagNoHead                    // block 0 is not there yet, the member does not know its roster index
 )
 
 // Nak names the symbols of one block that a member lacks.

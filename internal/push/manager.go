@@ -69,6 +69,7 @@ type Manager struct {
 	pkts    []protocol.Data
 	wg      sync.WaitGroup
 	closing bool
+	now     time.Time // of the event being handled
 }
 
 type streamKey struct {
@@ -93,6 +94,7 @@ func zapErr(err error) zap.Field { return zap.Error(err) }
 // Handle takes one packet of a type that belongs to pushes. The body is not
 // kept. Malformed bodies are an error for the caller to count.
 func (m *Manager) Handle(now time.Time, from netip.AddrPort, p protocol.Prefix, body []byte) error {
+	m.now = now
 	switch p.Type {
 	case protocol.TypeData:
 		d, err := protocol.ParseData(body)
@@ -246,7 +248,7 @@ func (m *Manager) tryLock(id protocol.PushID, name, module string, paths []strin
 // preempt ends a push whose origin is gone; it reports whether it did.
 func (m *Manager) preempt(id protocol.PushID) bool {
 	for _, r := range m.members {
-		if r.m.ID() == id && r.m.Preemptible(time.Now()) {
+		if r.m.ID() == id && r.m.Preemptible(m.now) {
 			r.m.Preempt()
 			m.locks.Release(id)
 			return true
@@ -341,6 +343,7 @@ func (m *Manager) memberOver(r *memberRun, outcome string) {
 
 // Poll lets all pushes act and returns when to be called next; zero is never.
 func (m *Manager) Poll(now time.Time) time.Time {
+	m.now = now
 	var next time.Time
 	for _, r := range slices.Clone(m.runs) {
 		next = earlier(next, r.poll(now))

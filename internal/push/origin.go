@@ -423,8 +423,7 @@ func (o *Origin) busy(now time.Time, h Holder) {
 		o.told = true
 		o.emit(EvWaiting{Holder: h})
 	}
-	if now.Sub(o.started) >= o.cfg.Wait {
-		o.giveUp(now, fmt.Sprintf("%s is pushing to the same paths (push %s); waited %v for it", h.Name, h.ID, o.cfg.Wait.Round(time.Second)))
+	if o.impatient(now) {
 		return
 	}
 	if h.ID.Less(o.cfg.ID) {
@@ -435,6 +434,15 @@ func (o *Origin) busy(now time.Time, h Holder) {
 		o.backoff = now.Add(50*time.Millisecond + time.Duration(rand.Int64N(int64(100*time.Millisecond))))
 		o.enter(now, originYielding)
 	}
+}
+
+// impatient gives up when the time to wait for another push is over.
+func (o *Origin) impatient(now time.Time) bool {
+	if !o.told || o.state > originYielding || now.Sub(o.started) < o.cfg.Wait {
+		return false
+	}
+	o.giveUp(now, fmt.Sprintf("%s is pushing to the same paths (push %s); waited %v for it", o.blocker.Name, o.blocker.ID, o.cfg.Wait))
+	return true
 }
 
 func (o *Origin) advanceYielding(now time.Time) {

@@ -66,6 +66,7 @@ type Out struct {
 // are taken from the Sender.
 func (o *Origin) Poll(now time.Time) (outs []Out, next time.Time) {
 	o.silence(now)
+	o.impatient(now)
 	o.advance(now)
 	if o.state == originOver {
 		return nil, time.Time{}

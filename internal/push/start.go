@@ -49,7 +49,7 @@ func (m *Manager) Push(ctx context.Context, req *Request, emit func(Note)) error
 	for {
 		n, ok := r.notes.take()
 		if !ok {
-			return nil
+			return ErrShutdown
 		}
 		if f, ok := n.(finalNote); ok {
 			r.report(f, emit)
