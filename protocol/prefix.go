@@ -38,7 +38,7 @@ const (
 	TypeBeacon   Type = 1  // multicast: presence
 	TypeLeave    Type = 2  // multicast: this session ends
 	TypeAsk      Type = 3  // unicast: tell me your details
-	TypeDetail   Type = 4  // unicast: answer to Ask
+	TypeDetail   Type = 4  // multicast: after a change, and as answer to Ask
 	TypeState    Type = 5  // multicast or unicast: where a push stands
 	TypeData     Type = 6  // multicast: one symbol of a block
 	TypeFeedback Type = 7  // unicast: consumed, received, NAKs
