@@ -264,15 +264,12 @@ func (h *Host) through(p *packet) (at int64, ok bool) {
 		start += timeFor(len(p.data)+Overhead, h.link.Down)
 		h.downFree = start
 	}
-	at = start + int64(h.link.Delay)
-	if h.down.n > 0 { // a link that became shorter does not let packets overtake
-		last := h.down.slots[(h.down.head+h.down.n-1)&(len(h.down.slots)-1)]
-		at = max(at, last.at)
-	}
-	return at, true
+	return start + int64(h.link.Delay), true
 }
 
-// headDue delivers what is due at the head of the downlink's queue.
+// headDue delivers what is due at the head of the downlink's queue. A packet is
+// not delivered before those ahead of it, even if the link has become shorter
+// since they entered it.
 func (h *Host) headDue() {
 	for h.down.n > 0 && h.down.first().at <= h.net.now {
 		d := h.down.pop()
