@@ -216,12 +216,12 @@ func compileSet(p string) (*[256]bool, int, error) {
 				set[j] = true
 			}
 			prev = -1
-		case c == '[' && strings.HasPrefix(p[i:], "[:") && strings.Contains(p[i:], ":]"):
-			end := strings.Index(p[i:], ":]")
-			if err := addClass(&set, p[i+2:i+end]); err != nil {
+		case c == '[' && className(p[i:]) != "":
+			name := className(p[i:])
+			if err := addClass(&set, name); err != nil {
 				return nil, 0, err
 			}
-			i += end + 1
+			i += len("[:") + len(name) + len(":")
 			prev = -1
 		case c == '\\':
 			i++
@@ -236,6 +236,17 @@ func compileSet(p string) (*[256]bool, int, error) {
 		}
 		i++
 	}
+}
+
+// className returns the name in a class like [:alpha:] that p starts with. The
+// first ']' has to end it, otherwise '[' is an ordinary byte.
+func className(p string) string {
+	rest, ok := strings.CutPrefix(p, "[:")
+	end := strings.IndexByte(rest, ']')
+	if !ok || end < 2 || rest[end-1] != ':' {
+		return ""
+	}
+	return rest[:end-1]
 }
 
 var classes = map[string]func(c byte) bool{

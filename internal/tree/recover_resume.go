@@ -116,7 +116,7 @@ func (t *Target) adopt(l *leftover, s *step, e *protocol.Entry) (bool, error) {
 	}
 	defer from.Close()
 	st, err := from.Lstat(old)
-	if err != nil || !st.IsRegular() || uint64(st.Size) != e.Size || !sameTime(e, &st) || st.Nlink != 1 {
+	if err != nil || !st.IsRegular() || uint64(st.Size) != e.Size || !sameTime(e, &st) {
 		return false, err
 	}
 	if e.HasSum {
