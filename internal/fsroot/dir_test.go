@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -296,6 +297,53 @@ func TestRemoveTree(t *testing.T) {
 			t.Error("a link was followed")
 		}
 	})
+}
+
+// TestRemoveTreeMakesWritable needs a user whom permissions hold back: a test
+// with privileges gives them up on a thread of its own.
+func TestRemoveTreeMakesWritable(t *testing.T) {
+	const nobody = 65534
+	r := openRoot(t, t.TempDir())
+	d := openDir(t, r, ".")
+	root := os.Geteuid() == 0
+	if root {
+		must(t, d.ChownSelf(nobody, nobody))
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if root {
+			runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+			if _, _, errno := syscall.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
+				t.Errorf("giving up privileges: %v", errno)
+				return
+			}
+		}
+		if err := closedTree(d); err != nil {
+			t.Error(err)
+		} else if err := d.RemoveTree("t"); err != nil {
+			t.Error(err)
+		}
+	}()
+	<-done
+}
+
+// closedTree makes t/a, t/b with a file and closes b for reading and t for writing.
+func closedTree(d *Dir) error {
+	if err := d.Mkdir("t", 0o755); err != nil {
+		return err
+	}
+	t, err := d.OpenChild("t")
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	for _, name := range []string{"a", "b"} {
+		if err := t.Mkdir(name, 0o755); err != nil {
+			return err
+		}
+	}
+	return errors.Join(t.Chmod("b", 0o300), t.ChmodSelf(0o500))
 }
 
 func TestMountsAreRefused(t *testing.T) {

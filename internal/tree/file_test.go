@@ -126,7 +126,7 @@ func TestOpenChecksTheManifest(t *testing.T) {
 		"nothing":       {func() error { return nil }, nil},
 		"removed":       {func() error { return os.Remove(path) }, ErrVanished},
 		"no dir":        {func() error { return os.RemoveAll(base + "/d") }, ErrVanished},
-		"longer":        {func() error { return os.WriteFile(path, []byte("longer"), 0o644) }, ErrChanged},
+		"longer":        {func() error { os.WriteFile(path, []byte("longer"), 0o644); return os.Chtimes(path, when, when) }, ErrChanged},
 		"other time":    {func() error { return os.Chtimes(path, when, when.Add(time.Nanosecond)) }, ErrChanged},
 		"a link":        {func() error { os.Remove(path); return os.Symlink("/etc/passwd", path) }, ErrChanged},
 		"a dir":         {func() error { os.Remove(path); return os.Mkdir(path, 0o755) }, ErrChanged},

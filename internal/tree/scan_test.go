@@ -88,6 +88,13 @@ func scanTree(t testing.TB, m *Module, spec ScanSpec) *scanned {
 		if len(content) > protocol.MaxContent {
 			t.Errorf("batch of %d bytes", len(content))
 		}
+		size := 0
+		for i := range b.Entries {
+			size += b.Entries[i].EncodedSize()
+		}
+		if size > maxBatchBytes && len(b.Entries) > 1 {
+			t.Errorf("batch of %d entries and up to %d bytes", len(b.Entries), size)
+		}
 		again, err := protocol.ParseBatch(content)
 		must(t, err)
 		if !reflect.DeepEqual(again, b) {
@@ -397,6 +404,25 @@ func TestScanTooLongPath(t *testing.T) {
 			t.Errorf("entry %d: incomplete is %v", i, incomplete)
 		}
 	}
+}
+
+// TestScanBatches: the first batches are small, all are bounded.
+func TestScanBatches(t *testing.T) {
+	base := t.TempDir()
+	for i := range 3000 {
+		must(t, os.WriteFile(fmt.Sprintf("%s/%s%04d", base, strings.Repeat("n", 200*(i/2500)), i), nil, 0o644))
+	}
+	m := openModule(t, base)
+	var sizes []int
+	spec := ScanSpec{Header: header(protocol.OptRecursive, "."), Problem: ignore}
+	must(t, m.Scan(t.Context(), spec, func(b *protocol.Batch) error {
+		sizes = append(sizes, len(b.Entries))
+		return nil
+	}))
+	if !slices.Equal(sizes[:4], []int{128, 256, 512, 1024}) {
+		t.Errorf("batches of %d", sizes)
+	}
+	scanTree(t, m, ScanSpec{Header: spec.Header})
 }
 
 func TestScanLimitAndCancel(t *testing.T) {
