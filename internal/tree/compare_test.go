@@ -228,7 +228,9 @@ func TestHostileManifest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tg.Close()
-	reg := func(path string) protocol.Entry { return protocol.Entry{Path: path, Type: protocol.EntryRegular, Mode: 0o644} }
+	reg := func(path string) protocol.Entry {
+		return protocol.Entry{Path: path, Type: protocol.EntryRegular, Mode: 0o644}
+	}
 	b := &protocol.Batch{Entries: []protocol.Entry{
 		reg("file/below"), reg("link/x"), {Path: "other/y/z", Type: protocol.EntryHardlink, Link: "nothing"}, reg("unknown/parent/f"), reg("z"),
 	}}
