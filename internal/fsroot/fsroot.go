@@ -20,7 +20,7 @@ var (
 	// ErrName: the argument is not exactly one name, or not a clean relative path.
 	ErrName = errors.New("is not a valid name here")
 	// ErrMoved: the root's path leads to another directory than at Open.
-	ErrMoved = errors.New("was removed or replaced since it was opened; restart the daemon to serve what is there now")
+	ErrMoved = errors.New("was removed, renamed or replaced since it was opened; restart the daemon to serve what is there now")
 	// ErrUnsupported: the kernel or this file system lacks the operation.
 	ErrUnsupported = errors.ErrUnsupported
 )
@@ -86,18 +86,22 @@ func (r *Root) OpenDir(path string) (*Dir, error) {
 }
 
 // Check reports whether the root's path still leads to the directory that is
-// held: a root that was removed or replaced since Open is ErrMoved. A path that
-// cannot be looked up (privileges were dropped) says nothing.
+// held: a root that was removed, renamed or replaced since Open is ErrMoved. A
+// path that may not be looked up (privileges were dropped) says nothing.
 func (r *Root) Check() error {
 	var held, now Stat
 	if err := sysStat(r.fd, "", &held); err != nil {
 		return &fs.PathError{Op: "stat", Path: r.path, Err: err}
 	}
 	moved := held.Nlink == 0
-	if fd, err := sysOpenRoot(r.path); err == nil {
+	fd, err := sysOpenRoot(r.path)
+	switch {
+	case err == nil:
 		err = sysStat(fd, "", &now)
 		moved = moved || err == nil && (now.Dev != held.Dev || now.Ino != held.Ino)
 		sysClose(fd)
+	case errors.Is(err, fs.ErrNotExist), err == ErrNotDir:
+		moved = true
 	}
 	if moved {
 		return &fs.PathError{Op: "use", Path: r.path, Err: ErrMoved}
