@@ -88,7 +88,7 @@ func TestOriginCutOff(t *testing.T) {
 
 // TestMemberFull has a member whose base is too small from the start.
 func TestMemberFull(t *testing.T) {
-	s := newSite(t, lab.Options{BaseSizes: map[int]string{2: "8m"}})
+	s := newSite(t, lab.Options{BaseSizes: map[int]string{2: "32m"}})
 	h1, h2 := s.members[0], s.members[1]
 	r := s.push()
 	wantExit(t, r, 2)

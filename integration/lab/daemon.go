@@ -147,7 +147,10 @@ var alarms = []string{"\npanic: ", "\nfatal error: ", "WARNING: DATA RACE", "gor
 // to, without alarms in its log, and with a peak of memory below MemoryLimit.
 func (d *Daemon) Inspect() {
 	d.t.Helper()
-	log, _ := os.ReadFile(d.logName)
+	log, err := os.ReadFile(d.logName)
+	if err != nil {
+		d.t.Errorf("%s: the daemon's log: %v", d.name, err)
+	}
 	for _, a := range alarms {
 		if i := bytes.Index(log, []byte(a)); i >= 0 {
 			d.t.Errorf("%s: the daemon's log has %q:\n%.3000s", d.name, a, log[i:])

@@ -71,8 +71,8 @@ func New(t testing.TB, opt Options) *Lab {
 	if l.opt.BaseSize == "" {
 		l.opt.BaseSize = "2g"
 	}
+	logs := t.TempDir() // before close is registered: it is removed after
 	t.Cleanup(l.close)
-	logs := t.TempDir()
 	l.bridge = l.newSwitch()
 	for i := range opt.Hosts {
 		l.hosts = append(l.hosts, l.newHost(i, logs))
