@@ -29,6 +29,16 @@ func TestPacerKeepsRateAndTrains(t *testing.T) {
 			// Late by less than the credit: nothing of the rate is lost.
 			now = p.Due().Add(time.Duration(rng.Int64N(int64(100 * time.Microsecond))))
 		}
+		for late := range 50 { // however late: no more than a train
+			train := 0
+			at := p.Due().Add(time.Duration(late) * 40 * time.Microsecond)
+			for ; p.Ready(at); train++ {
+				p.Charge(at, size)
+			}
+			if train > longest {
+				t.Fatalf("rate %d: %d packets at once, %d us late", rate, train, late*40)
+			}
+		}
 		got := float64(sent*size) / now.Sub(start).Seconds()
 		if low := float64(rate) * 0.9; longest > 1 && got < low || got > float64(rate)*1.01+size {
 			t.Errorf("rate %d: %.0f bytes a second", rate, got)

@@ -66,7 +66,7 @@ func TestRepairIsBounded(t *testing.T) {
 	for _, loss := range []float64{0, 0.001, 0.01, 0.05, 0.2} {
 		for _, members := range []int{1, 4, 16} {
 			t.Run(fmt.Sprintf("%g of %d", loss, members), func(t *testing.T) {
-				m := newSim(t, simConfig{members: members, blocks: 200, loss: loss, jitter: 30 * time.Microsecond}, 5)
+				m := newSim(t, simConfig{members: members, blocks: 200, loss: loss, jitter: 30 * time.Microsecond, delay: 500 * time.Microsecond}, 5)
 				m.run()
 				m.check()
 				st := m.s.Stats()
@@ -82,8 +82,11 @@ func TestRepairIsBounded(t *testing.T) {
 				}
 				got := float64(st.Repaired) / float64(st.Sent)
 				t.Logf("repaired %.4f, needed %.4f, naks %d, stale %d, feedback %d in %v", got, want, st.Naks, st.StaleSymbols, st.Feedback, m.now.Sub(m.t0))
-				if got > want*1.15+0.002 {
+				if got > want*1.06+0.002 {
 					t.Errorf("repaired %.4f of what was sent, %.4f is needed", got, want)
+				}
+				if st.StaleSymbols > st.Repaired/2+20 {
+					t.Errorf("%d symbols were asked for too early, %d repaired", st.StaleSymbols, st.Repaired)
 				}
 			})
 		}
