@@ -37,6 +37,7 @@ type memberRun struct {
 	digest  uint64
 	failed  error
 	discard bool
+	dry     bool
 
 	// Owned by the loop: the target whose logs are served.
 	logs LogReader
@@ -109,6 +110,7 @@ func (r *memberRun) event(e Event) {
 func (r *memberRun) begin(h *protocol.PushHeader) {
 	id, module := r.m.ID(), r.mgr.modules[h.Module]
 	r.jobs.put(func() {
+		r.dry = h.Options&protocol.OptDryRun != 0
 		t, err := module.Begin(id, h)
 		r.target, r.early, r.next, r.digest, r.failed, r.discard = t, make(map[uint32]earlyBatch), 0, 0, err, false
 		if err == nil {
@@ -223,7 +225,11 @@ func (r *memberRun) stage() {
 	if err == nil {
 		err = r.target.EndCompare()
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case r.dry:
+		counts = r.target.Counts()
+	default:
 		counts, err = r.target.Stage(r.digest)
 	}
 	r.post(func(now time.Time) { r.m.StageDone(now, counts, err) })

@@ -210,6 +210,9 @@ func (r *run) wanted(e EvWanted) {
 			r.total += b.Entries[i].Size
 		}
 	}
+	if r.o.cfg.DryRun {
+		clear(e.Data)
+	}
 	r.src.jobs.put(readJob{b, e.Data})
 }
 
