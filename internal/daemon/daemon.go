@@ -35,14 +35,12 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 		return err
 	}
 	defer state.Close()
-	now := time.Now()
-	n := &node{cfg: cfg, log: log, session: newSession(), started: now, last: make(map[string]lastPush),
-		inbound: make(chan *transport.Inbound, 64), wake: make(chan struct{}, 1), stopped: make(chan struct{})}
-	n.prefix = protocol.Prefix{Version: protocol.Version, Cluster: protocol.ClusterID(cfg.Cluster), Session: n.session}
-	if n.conn, err = openConn(&cfg, n.session); err != nil {
+	session := newSession()
+	conn, err := openConn(&cfg, session)
+	if err != nil {
 		return err
 	}
-	defer n.conn.Close()
+	defer conn.Close()
 	listener, err := openSocket(&cfg, who)
 	if err != nil {
 		return err
@@ -51,21 +49,46 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 	if err := who.Drop(); err != nil {
 		return fmt.Errorf("give up privileges: %w", err)
 	}
-	module, err := tree.OpenModule(tree.ModuleConfig{Name: protocol.DefaultModule, Base: cfg.Base, Stage: cfg.Stage,
-		Protect: cfg.Protect, Devices: true, OwnerMatch: cfg.OwnerMatch})
+	n := newNode(cfg, log, session, conn)
+	if err := n.open(state.Path()); err != nil {
+		return err
+	}
+	defer n.close()
+	n.greet(who)
+	return n.serve(ctx, listener)
+}
+
+// newNode returns the daemon behind a connection that was opened for session.
+func newNode(cfg Config, log *zap.Logger, session protocol.Session, conn transport.Conn) *node {
+	return &node{cfg: cfg, log: log, session: session, started: time.Now(), conn: conn, last: make(map[string]lastPush),
+		prefix:  protocol.Prefix{Version: protocol.Version, Cluster: protocol.ClusterID(cfg.Cluster), Session: session},
+		inbound: make(chan *transport.Inbound, 64), wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+}
+
+// open opens the modules and takes over what the last run left in them and in
+// the directory state. After an error nothing is open; else close undoes it.
+func (n *node) open(state string) error {
+	module, err := tree.OpenModule(tree.ModuleConfig{Name: protocol.DefaultModule, Base: n.cfg.Base, Stage: n.cfg.Stage,
+		Protect: n.cfg.Protect, Devices: true, OwnerMatch: n.cfg.OwnerMatch})
 	if err != nil {
 		return err
 	}
-	defer module.Close()
 	n.modules = []*tree.Module{module}
 	n.outbox = transport.NewOutbox(n.conn, transport.OutboxConfig{})
-	if err := n.setUp(now, state.Path()); err != nil {
-		n.conn.Close()
-		n.outbox.Close()
+	if err := n.setUp(n.started, state); err != nil {
+		n.close()
 		return err
 	}
-	n.greet(who)
-	return n.serve(ctx, listener)
+	return nil
+}
+
+// close closes the connection, what sends through it, and the modules.
+func (n *node) close() {
+	n.conn.Close()
+	n.outbox.Close()
+	for _, m := range n.modules {
+		m.Close()
+	}
 }
 
 func openConn(cfg *Config, session protocol.Session) (transport.Conn, error) {
