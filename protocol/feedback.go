@@ -28,7 +28,7 @@ type Feedback struct {
 	Flags    uint8
 	Consumed uint32        // all blocks below this id are consumed or of no concern
 	Room     uint32        // bytes of blocks beyond Consumed the member can hold
-	Highest  uint32        // one more than the highest Data.Seq received; 0 if none
+	Highest  uint32        // one more than the highest Data.Seq received, or State.Packets if that is more; 0 if none
 	Received uint32        // Data packets of this stream received, repairs and all
 	Clock    uint64        // the member's own clock, microseconds
 	Echo     uint64        // Time of the newest State, 0 if none

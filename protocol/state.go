@@ -98,7 +98,7 @@ type State struct {
 	Every   time.Duration // interval of state messages, milliseconds on the wire
 	Silence time.Duration // --timeout: how long silence is borne, milliseconds on the wire
 	Packets uint32        // sequence number of the next Data packet
-	Blocks  uint32        // ids below this one exist; from PhaseFlush on it is final
+	Blocks  uint32        // ids below this one have been sent as a whole; from PhaseFlush on it is final
 	Batches uint32        // manifest batches; from PhaseFlush on it is final
 	Digest  uint64        // of the manifest, valid from PhaseFlush on
 	First   uint16        // roster index of Heard[0]

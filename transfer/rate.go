@@ -51,12 +51,13 @@ const (
 // rateControl finds the rate that the slowest member in the stream can take.
 //
 //  1. The rate stands for a round; a round's packets begin at its first
-//     sequence number. A member's Feedback is judged over intervals of at
-//     least span and minPackets that begin inside the round, so that no loss
-//     of an older rate is counted against the present one.
-//  2. An interval's loss is 1 - received/sent, by the member's own counts. It
-//     is congestion if it exceeds the member's stray loss by more than a
-//     margin of noise; then the rate goes to what was delivered, less a tenth.
+//     sequence number. A member's Feedback is cut into samples of at least
+//     minSample and minPackets that begin inside the round, so that no loss of
+//     an older rate is counted against the present one.
+//  2. A sample's loss is 1 - received/sent, by the member's own counts. It is
+//     congestion if the samples of a round exceed the member's stray loss by
+//     more than chance and their own scatter explain; then the rate goes to
+//     what was delivered, less a tenth.
 //  3. If at the lower rate the member's loss is what it was, it never was
 //     congestion: it becomes the stray loss, and the rate returns.
 //  4. With no congestion, when all members have reported, the round ends: the
