@@ -10,8 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // service is the init script with a daemon of its own in a directory of the
@@ -91,6 +92,28 @@ func (s *service) pid() int {
 	return pid
 }
 
+// kill kills the process and returns when it is dead.
+func (s *service) kill(pid int) {
+	s.t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		s.t.Fatal(err)
+	}
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, unix.EINTR) {
+			s.t.Fatal(err)
+		}
+	}
+}
+
 func TestInitScript(t *testing.T) {
 	s := newService(t)
 	s.want("status", 3, "stopped")
@@ -130,9 +153,7 @@ func TestInitScript(t *testing.T) {
 func TestInitScriptWithAStalePidFile(t *testing.T) {
 	s := newService(t)
 	s.want("start", 0, "is running")
-	if err := syscall.Kill(s.pid(), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	s.kill(s.pid())
 	s.want("status", 1, "dead")
 	s.want("start", 0, "is running")
 	s.want("stop", 0, "is stopped")
