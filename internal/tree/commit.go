@@ -34,6 +34,7 @@ type committer struct {
 	stuck   string   // the last path that could not be deleted
 	touched map[string]bool
 	work    int
+	inPlace bool // attributes of files were changed, which no directory's sync covers
 }
 
 type commitPass int
@@ -374,6 +375,7 @@ func (c *committer) attr(s *step) error {
 	if err := c.change("attributes", s.path); err != nil {
 		return err
 	}
+	c.inPlace = true
 	return c.t.apply(nd, e, &st, e.Mode)
 }
 
@@ -419,7 +421,7 @@ func (c *committer) sync() error {
 	if err := c.change("sync", ""); err != nil {
 		return err
 	}
-	if c.work > fewFiles || len(c.touched) > fewFiles || c.needed[passReplace] {
+	if c.work > fewFiles || len(c.touched) > fewFiles || c.inPlace {
 		return c.t.m.Root.SyncFS()
 	}
 	for path := range c.touched {

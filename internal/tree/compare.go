@@ -45,6 +45,7 @@ type Target struct {
 	links     map[string]*linkGroup
 	inodes    map[inode]string // kept files with several names
 	spare     *fsroot.Names
+	stat      fsroot.Stat // of the entry that is looked at
 	space     spaceBook
 	resume    []*leftover
 
@@ -175,7 +176,7 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 		t.present++
 	}
 	dir, name := splitPath(e.Path)
-	f, err := t.enter(dir)
+	f, err := t.enter(dir, e.Type >= protocol.EntryAbsent)
 	if err != nil || f.blocked {
 		return verdictNone, err
 	}
@@ -211,7 +212,7 @@ func (t *Target) decide(f *frame, n uint32, e *protocol.Entry, name string, st *
 	case e.Type == protocol.EntryFailed, t.m.protect.Covers(e.Path, isDir || (st != nil && st.IsDir())):
 		t.pushBlocked(e.Path)
 		if e.Flags&protocol.EntryLinked != 0 {
-			t.links[e.Path] = &linkGroup{kept: inodeOf(st)}
+			t.links[e.Path] = &linkGroup{failed: true}
 		}
 		return verdictNone, nil
 	case e.Type == protocol.EntryAbsent:

@@ -346,3 +346,26 @@ func TestPageLogSpills(t *testing.T) {
 		t.Errorf("%v: %d of %d bytes", l.err, len(got), len(want))
 	}
 }
+
+// TestAbsentParents: what is not there with all its parents is no problem.
+func TestAbsentParents(t *testing.T) {
+	p, src, dst := pair(t)
+	p.paths = []string{"a/b/c", "l/x/y", "z"}
+	plant(t, src, 2000, "z 1")
+	plant(t, dst, 1000, "l -> z")
+	if o := p.push(t); len(o.problems) > 0 || !exists(dst, "z") || !exists(dst, "l") {
+		t.Error(o.problems)
+	}
+}
+
+// TestProtectedFirstName: further names of a protected file are not made from
+// anything else.
+func TestProtectedFirstName(t *testing.T) {
+	p, src, dst := pair(t, func(c *ModuleConfig) { c.Protect = []string{"/b"} })
+	plant(t, src, 2000, "a 1", "b 2", "c = b")
+	o := p.push(t)
+	wantProblem(t, o, "c: ", "hard link")
+	if exists(dst, "b") || exists(dst, "c") || !exists(dst, "a") {
+		t.Error("wrong tree")
+	}
+}

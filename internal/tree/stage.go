@@ -158,8 +158,7 @@ type pushStage struct {
 	path string // of this directory below root
 	dir  *fsroot.Dir
 	plan *plan
-	gid  uint32 // group that new files get here
-	st   fsroot.Stat
+	st   fsroot.Stat // of dir: new files get the same group
 }
 
 // openPushStage opens the directory of a push, and makes it anew if create.
