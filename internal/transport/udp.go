@@ -44,8 +44,13 @@ type Config struct {
 	MTU        int // MinMTU..MaxMTU; 0: 1500. The interface's, if smaller, counts
 	RecvBuffer int // bytes, of each of the two sockets
 	SendBuffer int // bytes
-	Cluster    uint32
-	Session    protocol.Session
+
+	// NoSegmentation has every packet sent and received by itself, as kernels
+	// without UDP_SEGMENT and UDP_GRO do.
+	NoSegmentation bool
+
+	Cluster uint32
+	Session protocol.Session
 }
 
 func (c *Config) check() error {
@@ -80,27 +85,31 @@ func (c *Config) check() error {
 // that the source of every packet is the member's own address.
 type UDP struct {
 	gate
-	info    Info
+	info    Info // Segmentation and Unsegmented: see refused
 	group   netip.AddrPort
 	local   netip.AddrPort
 	payload int
-	slot    int
+	slot    int // bytes of the longest packet that is received
+	segment int // bytes of the longest packet in a segmented send
 
 	multicast *net.UDPConn
 	unicast   *net.UDPConn
 	join      *ipv4.PacketConn // of multicast
 	out       *ipv4.PacketConn // of unicast
+	raw       syscall.RawConn  // of unicast
 	groupAddr *net.UDPAddr
 	filtered  bool // the kernel drops the own session's packets
 
-	pool    *sync.Pool    // of *Inbound
+	pool    *reserve[*Inbound]
+	spills  *reserve[*spill]
 	writers sync.Pool     // of *writer
 	in      chan *Inbound // from both readers
 	done    chan struct{} // closed by Close
 	wg      sync.WaitGroup
 	once    sync.Once
 
-	looped  atomic.Uint32 // packets sent to the group, modulo 2^32
+	looped  atomic.Uint32 // datagrams of the own session that the group's socket dropped, modulo 2^32
+	refused atomic.Pointer[SegmentationError]
 	watched interfaceState
 }
 
@@ -127,9 +136,9 @@ func Open(cfg Config) (*UDP, error) {
 	}
 	u.payload = min(u.payload, ifi.MTU-headers)
 	u.slot = max(u.payload, min(ifi.MTU-headers, protocol.MaxPacket))
-	u.pool = newInbounds(u.slot)
+	u.segment = ifi.MTU - headers
+	u.pool, u.spills = u.newReserves()
 	u.groupAddr = net.UDPAddrFromAddrPort(u.group)
-	u.writers.New = func() any { return newWriter() }
 	if err := u.open(ifi, addr, cfg); err != nil {
 		u.closeSockets()
 		return nil, err
@@ -158,17 +167,21 @@ func (u *UDP) open(ifi *net.Interface, addr netip.Addr, cfg Config) (err error) 
 	if err := u.setBuffers(cfg); err != nil {
 		return err
 	}
-	multi, err := newBatch(u.multicast, u.slot)
+	if u.raw, err = u.unicast.SyscallConn(); err != nil {
+		return err
+	}
+	u.writers.New = func() any { return newWriter(u) }
+	multi, err := newReader(u, u.multicast, true)
 	if err != nil {
 		return err
 	}
-	uni, err := newBatch(u.unicast, u.slot)
+	uni, err := newReader(u, u.unicast, false)
 	if err != nil {
 		return err
 	}
 	u.wg.Add(3)
-	go u.read(multi, true)
-	go u.read(uni, false)
+	go multi.run()
+	go uni.run()
 	go u.watch()
 	return nil
 }
@@ -203,6 +216,10 @@ func (u *UDP) setOptions(ifi *net.Interface, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("make the socket filter: %w", err)
 	}
+	if !cfg.NoSegmentation {
+		u.info.Segmentation = canSegment(u.unicast)
+		u.info.Coalescing = coalesce(u.multicast) && coalesce(u.unicast)
+	}
 	// Only speed is lost without it: the gate drops what it would have dropped.
 	u.filtered = u.join.SetBPF(filter) == nil
 	return nil
@@ -236,55 +253,6 @@ func bufferWarning(i Info) string {
 	return ""
 }
 
-// read is the reader of one socket. It ends when the socket is closed.
-func (u *UDP) read(b *batch, multicast bool) {
-	defer u.wg.Done()
-	for {
-		in := takeInbound(u.pool)
-		n, now, err := b.read(in.slab)
-		if err != nil {
-			in.Release()
-			if errors.Is(err, net.ErrClosed) || !u.pause() {
-				return
-			}
-			u.count(&Stats{ReadErrors: 1})
-			continue
-		}
-		var s Stats
-		for i := range n {
-			size, from, truncated := b.packet(i)
-			p, data, ok := u.judge(&s, in.slab[i*u.slot:][:min(size, u.slot)], truncated)
-			if ok {
-				in.Packets = append(in.Packets, Packet{From: from, Multicast: multicast, Prefix: p, Data: data, At: now})
-			}
-		}
-		u.count(&s)
-		if len(in.Packets) == 0 {
-			in.Release()
-			continue
-		}
-		select {
-		case u.in <- in:
-		case <-u.done:
-			in.Release()
-			return
-		}
-	}
-}
-
-// pause keeps a socket that fails at once from taking the processor. It
-// returns false if the connection is closed.
-func (u *UDP) pause() bool {
-	t := time.NewTimer(10 * time.Millisecond)
-	defer t.Stop()
-	select {
-	case <-u.done:
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
 // Recv implements Conn.
 func (u *UDP) Recv() (*Inbound, error) {
 	select {
@@ -307,7 +275,13 @@ func (u *UDP) Local() netip.AddrPort { return u.local }
 func (u *UDP) Group() netip.AddrPort { return u.group }
 
 // Info implements Conn.
-func (u *UDP) Info() Info { return u.info }
+func (u *UDP) Info() Info {
+	i := u.info
+	if e := u.refused.Load(); e != nil {
+		i.Segmentation, i.Unsegmented = false, e
+	}
+	return i
+}
 
 // Payload implements Conn.
 func (u *UDP) Payload() int { return u.payload }

@@ -4,8 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -86,6 +84,20 @@ func dropped(c *net.UDPConn) uint32 {
 	return mem[8]
 }
 
+// canSegment reports whether the kernel cuts datagrams that are sent.
+func canSegment(c *net.UDPConn) bool {
+	return control(c, func(fd int) error {
+		_, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
+		return err
+	}) == nil
+}
+
+// coalesce has the kernel hand over datagrams that it holds in one piece
+// without cutting them. It reports whether the kernel knows how.
+func coalesce(c *net.UDPConn) bool {
+	return control(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) }) == nil
+}
+
 func control(c *net.UDPConn, f func(fd int) error) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -96,76 +108,4 @@ func control(c *net.UDPConn, f func(fd int) error) error {
 		return err
 	}
 	return inner
-}
-
-// mmsghdr is struct mmsghdr of recvmmsg(2).
-type mmsghdr struct {
-	hdr unix.Msghdr
-	len uint32
-}
-
-// batch reads packets from one socket, many in one system call. It is used
-// instead of ipv4.PacketConn.ReadBatch, which allocates every sender's address
-// twice. It belongs to one goroutine.
-type batch struct {
-	raw   syscall.RawConn
-	msgs  [maxBatch]mmsghdr
-	iovs  [maxBatch]unix.Iovec
-	names [maxBatch]unix.RawSockaddrInet4
-	slot  int
-	call  func(fd uintptr) bool
-	n     int
-	errno syscall.Errno
-}
-
-// newBatch returns a batch for packets of at most slot bytes.
-func newBatch(c *net.UDPConn, slot int) (*batch, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	b := &batch{raw: raw, slot: slot}
-	for i := range b.msgs {
-		h := &b.msgs[i].hdr
-		h.Name = (*byte)(unsafe.Pointer(&b.names[i]))
-		h.Iov = &b.iovs[i]
-		h.SetIovlen(1)
-		b.iovs[i].SetLen(slot)
-	}
-	b.call = b.recv // bound once: it would be allocated at every read
-	return b, nil
-}
-
-func (b *batch) recv(fd uintptr) bool {
-	n, _, e := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.msgs[0])), maxBatch, unix.MSG_DONTWAIT, 0, 0)
-	if e == unix.EAGAIN {
-		return false // wait until readable
-	}
-	b.n, b.errno = int(n), e
-	return true
-}
-
-// read blocks until there are packets, puts them into slab, one a slot, and
-// returns how many and when.
-func (b *batch) read(slab []byte) (int, time.Time, error) {
-	for i := range b.msgs {
-		b.iovs[i].Base = &slab[i*b.slot]
-		b.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet4
-	}
-	b.n, b.errno = 0, 0
-	if err := b.raw.Read(b.call); err != nil {
-		return 0, time.Time{}, err
-	}
-	if b.errno != 0 {
-		return 0, time.Time{}, os.NewSyscallError("recvmmsg", b.errno)
-	}
-	return b.n, time.Now(), nil
-}
-
-// packet tells about the i-th packet of the last read.
-func (b *batch) packet(i int) (n int, from netip.AddrPort, truncated bool) {
-	m, sa := &b.msgs[i], &b.names[i]
-	port := (*[2]byte)(unsafe.Pointer(&sa.Port)) // network order
-	from = netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(port[0])<<8|uint16(port[1]))
-	return int(m.len), from, m.hdr.Flags&unix.MSG_TRUNC != 0
 }

@@ -5,6 +5,7 @@ package transport
 import (
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -27,26 +28,53 @@ func bufferSysctl(bool) string { return "kern.ipc.maxsockbuf" }
 
 func dropped(*net.UDPConn) uint32 { return 0 }
 
+func canSegment(*net.UDPConn) bool { return false }
+
+func coalesce(*net.UDPConn) bool { return false }
+
 // batch reads packets from one socket, one at a time.
 type batch struct {
 	c    *net.UDPConn
 	slot int
-	n    int
-	from netip.AddrPort
+	last datagram
 }
 
-func newBatch(c *net.UDPConn, slot int) (*batch, error) { return &batch{c: c, slot: slot}, nil }
+func newBatch(c *net.UDPConn, slot int, _ bool) (*batch, error) {
+	return &batch{c: c, slot: slot}, nil
+}
 
-func (b *batch) read(slab []byte) (int, time.Time, error) {
+// read reads one packet into slab, which has more than one slot at the first
+// read; there is no further one.
+func (b *batch) read(slab []byte, _ []*spill, _ int, wait bool) (int, time.Time, error) {
+	if !wait {
+		return 0, time.Time{}, nil
+	}
 	// One byte more than a slot tells a packet that is cut off.
 	n, from, err := b.c.ReadFromUDPAddrPort(slab[:min(b.slot+1, len(slab))])
 	if err != nil {
 		return 0, time.Time{}, err
 	}
-	b.n, b.from = n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	b.last = datagram{size: n, from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), cut: n > b.slot}
 	return 1, time.Now(), nil
 }
 
-func (b *batch) packet(int) (n int, from netip.AddrPort, truncated bool) {
-	return min(b.n, b.slot), b.from, b.n > b.slot
+func (b *batch) datagram(int) datagram { return b.last }
+
+// outBatch writes packets to one socket, one at a time.
+type outBatch struct {
+	c   *net.UDPConn
+	dst netip.AddrPort
+}
+
+func newOutBatch(_ syscall.RawConn, c *net.UDPConn) *outBatch { return &outBatch{c: c} }
+
+func (b *outBatch) to(dst netip.AddrPort) { b.dst = dst }
+
+func (b *outBatch) send(runs []run) (int, error) {
+	for i, r := range runs {
+		if _, err := b.c.WriteToUDPAddrPort(r.data, b.dst); err != nil {
+			return i, err
+		}
+	}
+	return len(runs), nil
 }
