@@ -58,7 +58,16 @@ func pair(t testing.TB, change ...func(*ModuleConfig)) (*pusher, string, string)
 }
 
 // TestTypes replaces every type by every other.
-func TestTypes(t *testing.T) {
+func TestTypes(t *testing.T) { everyType(t) }
+
+// TestTypesWithoutExchange is the same where names can't be exchanged.
+func TestTypesWithoutExchange(t *testing.T) {
+	exchangeOff.Store(true)
+	defer exchangeOff.Store(false)
+	everyType(t)
+}
+
+func everyType(t *testing.T) {
 	kinds := map[string][]string{
 		"file": {"x file"}, "empty": {"x"}, "dir": {"x/"}, "full": {"x/a 1", "x/b/c 2", "x/l -> a"}, "link": {"x -> y"}, "fifo": {"x |"},
 		"hard": {"w one", "x = w"}, "none": {"other z"},
@@ -77,6 +86,41 @@ func TestTypes(t *testing.T) {
 					t.Errorf("not stable: %q %q", o.change, o.deleted)
 				}
 			})
+		}
+	}
+}
+
+// TestCrashWithoutExchange: between the two renames the name is absent, and
+// the next start puts the new one there.
+func TestCrashWithoutExchange(t *testing.T) {
+	exchangeOff.Store(true)
+	defer exchangeOff.Store(false)
+	defer func() { commitHook = nil }()
+	for n := 1; ; n++ {
+		p, src, dst := pair(t)
+		plant(t, dst, 1000, "swap/in side", "back file")
+		plant(t, src, 2000, "swap file", "back/x 1")
+		tg, _ := p.stage(t)
+		steps := 0
+		commitHook = func(what, path string) error {
+			if steps++; steps == n {
+				return errors.New("crash")
+			}
+			return nil
+		}
+		_, _, err := tg.Commit()
+		marked := tg.marked
+		tg.Close()
+		commitHook = nil
+		if err == nil {
+			return
+		}
+		m := openTestModule(t, dst)
+		if _, err := m.Recover(); err != nil {
+			t.Fatal(err)
+		}
+		if marked {
+			sameTrees(t, describe(t, src), describe(t, dst))
 		}
 	}
 }
@@ -267,7 +311,7 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// TestFewStages: a push that changes nothing leaves no trace at all.
+// TestUnchangedTouchesNothing: a push that changes nothing leaves no trace at all.
 func TestUnchangedTouchesNothing(t *testing.T) {
 	p, src, dst := pair(t)
 	plant(t, src, 2000, "a 1", "d/b 2")
