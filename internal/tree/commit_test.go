@@ -261,8 +261,13 @@ func TestInterrupted(t *testing.T) {
 	}
 	tg.Close()
 	plant(t, src, 2000, "d/c changed")
+	// The same size at another time is another file.
+	plant(t, filepath.Join(src, "x"), 2500, "a 9")
+	if err := os.Rename(filepath.Join(src, "x/a"), filepath.Join(src, "a")); err != nil {
+		t.Fatal(err)
+	}
 	o := p.push(t)
-	if !slices.Equal(o.data, []string{"d/c", "e"}) || len(o.problems) > 0 {
+	if !slices.Equal(o.data, []string{"a", "d/c", "e"}) || len(o.problems) > 0 {
 		t.Errorf("sent again: %q %v", o.data, o.problems)
 	}
 	sameTrees(t, describe(t, src), describe(t, dst)) // and nothing is left of the stage
@@ -326,6 +331,27 @@ func TestUnchangedTouchesNothing(t *testing.T) {
 	}
 	if before.Ctim != after.Ctim {
 		t.Errorf("the root was touched: %v, %v", time.Unix(before.Ctim.Unix()), time.Unix(after.Ctim.Unix()))
+	}
+}
+
+// TestStageInside: a stage deep in the module is never deleted or replaced.
+func TestStageInside(t *testing.T) {
+	src, dst := tempTree(t), tempTree(t)
+	plant(t, dst, 1000, "var/x 1", "var/tmp/y 1", "a old")
+	plant(t, src, 2000, "a new")
+	p := &pusher{src: openTestModule(t, src), options: recursiveDelete}
+	p.dst = openTestModule(t, dst, func(c *ModuleConfig) { c.Stage = filepath.Join(dst, "var/tmp/stage") })
+	o := p.push(t)
+	// The directories above the stage stay.
+	if len(o.problems) > 0 || !slices.Equal(o.deleted, []string{"var/tmp/y", "var/x"}) {
+		t.Errorf("%q %v", o.deleted, o.problems)
+	}
+	if o := p.push(t); len(o.deleted)+len(o.change)+len(o.problems) > 0 {
+		t.Errorf("not stable: %q %q %v", o.deleted, o.change, o.problems)
+	}
+	plant(t, src, 2000, "var/tmp file")
+	if o := p.push(t); len(o.errors()) != 1 || !exists(dst, "var/tmp") {
+		t.Errorf("%v", o.problems)
 	}
 }
 
