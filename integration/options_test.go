@@ -215,7 +215,8 @@ func TestEmptySource(t *testing.T) {
 	wantEqual(t, h0, "", h1, h2)
 }
 
-// TestDryRun shows what a push would do and changes nothing anywhere.
+// TestDryRun shows what a push would do, each line marked, and changes nothing
+// anywhere.
 func TestDryRun(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, lab.Options{})
@@ -234,6 +235,7 @@ func TestDryRun(t *testing.T) {
 			t.Errorf("nothing is said about %s: %s", m.Name, r)
 		}
 	}
+	r.Stdout = strings.ReplaceAll(r.Stdout, "(dryrun) ", "")
 	said, did := pathLines(r), pathLines(s.push("-v"))
 	if said != did {
 		t.Errorf("a dry run says\n%.1000s\n\nthe push did\n%.1000s", said, did)
