@@ -57,8 +57,8 @@ func BenchmarkFleet(b *testing.B) {
 }
 
 func benchmarkFleet(b *testing.B, cut bool, receivers, rate int, plain bool) {
-	defer exec.Command("ip", "link", "del", "br0").Run()
 	l := newLab(b, cut)
+	defer l.remove(b)
 	var members []*fleetProcess
 	for range receivers {
 		members = append(members, startFleet(b, l.host(b), "receive", rate, plain))

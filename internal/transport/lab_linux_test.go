@@ -31,6 +31,14 @@ func newLab(t testing.TB, cut bool) *lab {
 	return &lab{cut: cut}
 }
 
+// remove removes the switch and the wires.
+func (l *lab) remove(t testing.TB) {
+	for i := range l.hosts {
+		ip(t, fmt.Sprintf("link del port%d", i+1))
+	}
+	ip(t, "link del br0")
+}
+
 // labHost is a host with an interface eth0.
 type labHost struct {
 	ns   *os.File
