@@ -130,6 +130,34 @@ func TestChecksAreVerifiedPerPacket(t *testing.T) {
 	}
 }
 
+// TestOwnTrainsAreCountedExactly compares with what the kernel counts: more
+// would hide packets that are lost, fewer would make up some.
+func TestOwnTrainsAreCountedExactly(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		leak.Check(t)
+		cfg := loopback(t)
+		cfg.NoSegmentation = plain
+		a := openUDP(t, cfg)
+		cfg.Session = 2
+		b := openUDP(t, cfg)
+		for range 5 {
+			send(t, a, dataTrain(a, 1, 0))
+			hearNumbers(t, b, 40)
+		}
+		// The kernel may serve a's socket after b's, though soon.
+		for range 1000 {
+			if dropped(a.multicast) == a.looped.Load() {
+				break
+			}
+			say(t, b, 2, a.Local(), "and now?")
+			hear(t, a, 1)
+		}
+		if d, l := dropped(a.multicast), a.looped.Load(); d != l || l == 0 || (l == 200) != plain {
+			t.Errorf("one by one %v: the kernel dropped %d, %d were sent", plain, d, l)
+		}
+	}
+}
+
 // TestSegmentsOfAnyLength has segments that are as long as a slot, shorter and
 // longer.
 func TestSegmentsOfAnyLength(t *testing.T) {
