@@ -17,6 +17,7 @@ const (
 	probeAfter     = time.Second            // of silence: is the member's port still open?
 	yieldAtMost    = time.Second            // wait for all to give the lock back
 	endRepeats     = 8                      // state messages of phase end or abort
+	endHeard       = 3                      // of them, a daemon that stops sends at least
 	maxOutstanding = 24                     // batches sent and not answered by all, or not yet read
 	fetchAtOnce    = 8                      // members whose logs are fetched at a time
 )
