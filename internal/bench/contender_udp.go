@@ -62,7 +62,7 @@ func (u udpcast) push(f *field, limit time.Duration) (outcome, error) {
 		began := time.Now()
 		deadline := began.Add(limit)
 		_, err = c.client(f, "udp-sender", "sh", "-c", fmt.Sprintf(
-			"tar -cf - %s %s | udp-sender --interface eth0 --full-duplex --min-receivers %d --max-wait 10 --nokbd --no-progress", treeName, zip, len(f.members)))
+			"tar -cf - %s %s | udp-sender --interface eth0 --full-duplex --min-receivers %d --rexmit-hello-interval 100 --max-wait 10 --nokbd --no-progress", treeName, zip, len(f.members)))
 		for _, p := range c.servers {
 			if err == nil {
 				err = p.wait(deadline)

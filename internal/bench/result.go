@@ -38,7 +38,7 @@ type result struct {
 	BytesOut      uint64  `json:"bytes_out"`            // left the origin, with headers
 	BytesBack     uint64  `json:"bytes_back"`           // reached the origin
 	PortDrops     uint64  `json:"port_drops"`           // packets, full buffers of the switch
-	Lost          uint64  `json:"lost,omitempty"`       // packets, on arrival at all hosts
+	Lost          uint64  `json:"lost,omitempty"`       // packets, on arrival at all members
 	LostMeanBytes float64 `json:"lost_mean_bytes,omitempty"`
 	FirstData     float64 `json:"first_data_seconds,omitempty"`
 	SkewMS        float64 `json:"commit_skew_ms,omitempty"`

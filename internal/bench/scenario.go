@@ -220,6 +220,10 @@ func (b *bench) check(f *field, r *result, c contender) error {
 
 // done tells of a turn as soon as it is over.
 func (b *bench) done(r *result) {
+	if b.stopped() && !r.good() { // it says nothing about the contender
+		b.results = b.results[:len(b.results)-1]
+		return
+	}
 	if r.good() {
 		fmt.Fprintf(b.out, "  %-14s %-18s loss %g %%: %.2f s\n", r.Contender, r.Kind, r.Loss, r.Seconds)
 		return

@@ -75,9 +75,6 @@ func (t treeSpec) String() string {
 	return t.path
 }
 
-// empty says whether the tree has no content: then rates mean nothing.
-func (t treeSpec) empty() bool { return t.kind == "many" || t.kind == "flat" }
-
 // make makes the tree at root, which is not there yet. A file is a directory
 // with one file in it, so that all contenders can be given a directory.
 func (t treeSpec) make(root, goroot string) error {
