@@ -89,7 +89,8 @@ type Member struct {
 	heard    time.Time      // from the origin
 	silence  time.Duration
 	locked   bool
-	answered uint8 // attempt answered with Locked, Busy or Yielded ...
+	granted  uint8 // attempt answered with Locked
+	answered uint8 // attempt answered with Busy or Yielded ...
 	how      protocol.RecordType
 	blocker  protocol.PushID
 
@@ -218,10 +219,16 @@ func (m *Member) HandleState(now time.Time, st *protocol.State) {
 
 // act does what the newest state message asks for, as far as it can be done.
 func (m *Member) act(now time.Time) {
+	if m.state == over {
+		return
+	}
 	switch m.st.Phase {
 	case protocol.PhaseLock:
-		if m.state == asking {
+		switch {
+		case m.state == asking:
 			m.lock(now)
+		case m.state == streaming && m.granted != m.st.Attempt:
+			m.grant(now) // it was told to give the lock back, and missed that
 		}
 	case protocol.PhaseYield:
 		m.yield(now)
@@ -247,12 +254,18 @@ func (m *Member) lock(now time.Time) {
 		m.state, m.outcome = finished, "refused"
 	case ok:
 		m.locked, m.state = true, streaming
-		m.record(now, protocol.Record{Type: protocol.RecordLocked, Attempt: m.st.Attempt})
+		m.grant(now)
 		m.emit(EvBegin{m.header})
 	case m.how != protocol.RecordBusy || m.answered != m.st.Attempt || m.blocker != holder.ID:
 		m.how, m.answered, m.blocker = protocol.RecordBusy, m.st.Attempt, holder.ID
 		m.record(now, protocol.Record{Type: protocol.RecordBusy, Attempt: m.st.Attempt, Holder: holder.ID, Name: holder.Name})
 	}
+}
+
+// grant says that the lock is held, for the present attempt.
+func (m *Member) grant(now time.Time) {
+	m.granted = m.st.Attempt
+	m.record(now, protocol.Record{Type: protocol.RecordLocked, Attempt: m.granted})
 }
 
 // yield gives the lock back; nothing has been sent yet, so that the target, if
@@ -274,6 +287,9 @@ func (m *Member) yield(now time.Time) {
 }
 
 func (m *Member) flush(now time.Time) {
+	if m.state == undecided {
+		m.state = staged // the origin is back and has not decided
+	}
 	if m.state == streaming && m.compared == m.st.Batches && m.busy == 0 && m.r.Complete(m.st.Blocks) {
 		m.state, m.lastWork = staging, now
 		m.emit(EvStage{})
@@ -319,6 +335,9 @@ func (m *Member) finish(now time.Time) {
 }
 
 func (m *Member) end(outcome string) {
+	if m.state == over {
+		return
+	}
 	m.cfg.Admit.Release(m.id)
 	m.locked = false
 	m.state = over
@@ -461,6 +480,7 @@ func (m *Member) CommitDone(now time.Time, c protocol.Counts, took time.Duration
 		m.outcome = "done"
 	}
 	m.state = finished
+	m.heard = now // an origin that was silent meanwhile is to learn of it
 	m.act(now)
 }
 

@@ -90,6 +90,7 @@ func (r *pendingRun) end(commit bool, why string) {
 		} else {
 			err = r.p.Discard()
 		}
+		r.p.Target().Close()
 		m.cfg.Post(func(now time.Time) {
 			m.log.Info("undecided push ended", zap.Stringer("push", r.p.ID), zap.Bool("committed", commit), zap.String("why", why), zap.Error(err))
 			if commit && err == nil {

@@ -22,10 +22,12 @@ func (r *run) report(f finalNote, emit func(Note)) {
 			sum.Lost++
 		default:
 			sum.Done++
+			sum.Differing += m.Counts.Deleted
 		}
 		emit(NoteMember{m})
 	}
 	sum.Skew = res.Skew
+	nobody := len(res.Members) > 0 && sum.Failed+sum.Lost == len(res.Members)
 	absent := 0
 	for _, a := range r.req.Absent {
 		if a.Missing {
@@ -38,7 +40,7 @@ func (r *run) report(f finalNote, emit func(Note)) {
 		}
 	}
 	switch {
-	case res.Abort != "" && sum.Done == 0 && len(res.Members) > 0 && sum.Failed+sum.Lost >= len(res.Members):
+	case res.Abort != "" && nobody:
 		sum.Ending, sum.Reason = EndedPartial, res.Abort
 	case res.Abort != "":
 		sum.Ending, sum.Reason = EndedAborted, res.Abort

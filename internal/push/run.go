@@ -157,8 +157,8 @@ func (r *run) event(now time.Time, e Event) {
 	case EvWaiting:
 		r.notes.put(NoteWaiting{e.Holder})
 	case EvLocked:
-		go r.src.scan(r.ctx)
-		go r.src.reader(r.ctx)
+		r.mgr.wg.Go(func() { r.src.scan(r.ctx) })
+		r.mgr.wg.Go(func() { r.src.reader(r.ctx) })
 	case EvWant:
 		if r.src.spool != nil {
 			if err := r.src.spool.setBits(e.Batch, e.Member, e.Change); err != nil {
@@ -219,7 +219,7 @@ func (r *run) wanted(e EvWanted) {
 // decide writes the decision on a goroutine of its own: a sync takes long.
 func (r *run) decide() {
 	id, store := r.o.cfg.ID, r.mgr.cfg.Store
-	go func() {
+	r.mgr.wg.Go(func() {
 		err := store.Decide(id)
 		r.mgr.cfg.Post(func(now time.Time) {
 			if err == nil {
@@ -227,7 +227,7 @@ func (r *run) decide() {
 			}
 			r.o.DecisionWritten(now, err)
 		})
-	}()
+	})
 }
 
 // end stops the source and closes the notes with the report.

@@ -32,7 +32,12 @@ func (m *Manager) Push(ctx context.Context, req *Request, emit func(Note)) error
 		r, err := m.start(now, req)
 		c <- started{r, err}
 	})
-	s := <-c
+	var s started
+	select {
+	case s = <-c:
+	case <-m.closed: // the owner is gone and runs nothing any more
+		return ErrShutdown
+	}
 	if s.err != nil {
 		return s.err
 	}
