@@ -211,11 +211,20 @@ func (rs results) faster(scenario string, loss, want float64, kind string, peers
 	return v
 }
 
+// fasterThanAll judges against the plain peers, and on a line of its own
+// against those that compress, if they were in the run.
+func (rs results) fasterThanAll(scenario string, loss, want float64) []verdict {
+	out := []verdict{rs.faster(scenario, loss, want, "", plainPeers)}
+	if _, _, ok := rs.best(scenario, loss, zipPeers...); ok {
+		out = append(out, rs.faster(scenario, loss, want, " that compresses", zipPeers))
+	}
+	return out
+}
+
 func (rs results) judgeGoTree() []verdict {
 	var out []verdict
 	for _, loss := range []float64{0, 1} {
-		out = append(out, rs.faster(goTree, loss, 3, "", plainPeers),
-			rs.faster(goTree, loss, 3, " that compresses", zipPeers))
+		out = append(out, rs.fasterThanAll(goTree, loss, 3)...)
 	}
 	out = append(out, rs.judgeUnchanged(goTree))
 	same, ok1 := rs.turns(goTree, "makuo", unchanged, 0).median(seconds)
@@ -232,7 +241,7 @@ func (rs results) judgeSmall() []verdict {
 	if ok && found {
 		v.Got += fmt.Sprintf(" (%.2f s; %.2f s)", ours, floor)
 	}
-	return []verdict{rs.faster(smalls, 0, 1.8, "", plainPeers), rs.faster(smalls, 0, 1.8, " that compresses", zipPeers), v, rs.judgeUnchanged(smalls)}
+	return append(rs.fasterThanAll(smalls, 0, 1.8), v, rs.judgeUnchanged(smalls))
 }
 
 // judgeUnchanged compares the second push with rsync's, all at once.
