@@ -94,7 +94,7 @@ func TestOriginCutOff(t *testing.T) {
 // TestMemberFull has a member whose base is too small from the start.
 func TestMemberFull(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, lab.Options{BaseSizes: map[int]string{2: "32m"}})
+	s := newSite(t, lab.Options{BaseSizes: map[int]string{2: fullSize}})
 	h1, h2 := s.members[0], s.members[1]
 	r := s.push()
 	wantExit(t, r, 2)

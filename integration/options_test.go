@@ -166,7 +166,7 @@ func TestNoSend(t *testing.T) {
 
 func TestAllOrNone(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, lab.Options{BaseSizes: map[int]string{2: "32m"}})
+	s := newSite(t, lab.Options{BaseSizes: map[int]string{2: fullSize}})
 	r := s.push("--all-or-none")
 	wantExit(t, r, 4)
 	wantNamed(t, r, "h2", "space")
