@@ -420,7 +420,7 @@ func (m *machine) clean() {
 	})
 }
 
-// alone waits until m knows nobody else, but missing ones.
+// knows reports whether m has a member of that name in that state.
 func (m *machine) knows(name string, state membership.State) bool {
 	found := false
 	err := m.n.call(func(time.Time) {
