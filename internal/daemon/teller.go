@@ -96,6 +96,9 @@ func (t *teller) member(e *push.NoteMember) {
 		Counts: control.Counts{Changed: e.Counts.Changed, Deleted: e.Counts.Deleted, Errors: e.Counts.Errors,
 			Warnings: e.Counts.Warnings, Bytes: e.Counts.Bytes},
 		CommitMS: float64(e.Took) / float64(time.Millisecond)}
+	if e.Maybe {
+		m.Message += "; it may have the new tree: the order to commit had been sent"
+	}
 	if e.Outcome == push.MemberLost {
 		m.LastHeard, m.Stage = e.LastHeard, e.Where
 	}

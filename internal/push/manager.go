@@ -250,7 +250,7 @@ func (m *Manager) tryLock(id protocol.PushID, name, module string, paths []strin
 func (m *Manager) preempt(id protocol.PushID) bool {
 	for _, r := range m.members {
 		if r.m.ID() == id && r.m.Preemptible(m.now) {
-			r.m.Preempt()
+			r.m.Preempt(m.now)
 			m.locks.Release(id)
 			return true
 		}
@@ -349,6 +349,9 @@ func (m *Manager) Poll(now time.Time) time.Time {
 	for _, r := range slices.Clone(m.runs) {
 		next = earlier(next, r.poll(now))
 		next = earlier(next, m.sendData(now, r))
+		if r.o.urgent {
+			next = earlier(next, r.poll(now)) // the last packet is out
+		}
 		if r.o.Over() {
 			m.runs = slices.DeleteFunc(m.runs, func(x *run) bool { return x == r })
 		}

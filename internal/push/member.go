@@ -499,18 +499,23 @@ func (m *Member) HandleAnswer(now time.Time, a *protocol.Answer) {
 	}
 }
 
-// OriginGone says that the origin's session has ended.
+// OriginGone says that the origin's session has ended: nobody is left to be
+// told anything.
 func (m *Member) OriginGone(now time.Time) {
-	if m.state < finished {
-		m.heard = now.Add(-m.silence)
-		m.patience(now)
+	switch m.state {
+	case staged:
+		m.doubt(now)
+	case undecided, staging, committing, over:
+	default:
+		m.discard(true)
+		m.end("its origin was lost")
 	}
 }
 
-// Preempt ends a push whose origin is silent in favour of another one.
-func (m *Member) Preempt() {
-	m.discard(true)
-	m.end("ended by a newer push: its origin had fallen silent")
+// Preempt ends a push whose origin is silent in favour of another one. An
+// origin that comes back is told.
+func (m *Member) Preempt(now time.Time) {
+	m.fail(now, "ended by a newer push: its origin had fallen silent")
 }
 
 // patience ends or questions a push whose origin is silent.
@@ -523,13 +528,21 @@ func (m *Member) patience(now time.Time) {
 		}
 	case undecided:
 		if now.Sub(m.unsure) >= undecidedFor {
-			m.discard(false)
-			m.end("undecided for too long: discarded")
+			m.fail(now, "discarded: nobody knew for ten minutes how the push had ended")
 		}
 	case committing, staging, over:
+	case finished:
+		// An origin that comes back must hear how it ended here, or it would
+		// wait for ever: any packet of this host is a sign of life to it.
+		if quiet >= m.silence && m.log.empty() || quiet >= undecidedFor {
+			m.end(m.outcome)
+		}
+	case asking, streaming:
+		if quiet >= m.silence {
+			m.fail(now, fmt.Sprintf("it had not heard from the origin for %v and discarded the push", m.silence))
+		}
 	default:
 		if quiet >= m.silence {
-			m.discard(true)
 			m.end("its origin was lost")
 		}
 	}

@@ -130,7 +130,7 @@ func (b *bare) step(r *rand.Rand, digest uint64) (order bool) {
 		if r.IntN(20) == 0 {
 			b.m.Fail(b.now, "x")
 		} else if b.m.Preemptible(b.now) && r.IntN(10) == 0 {
-			b.m.Preempt()
+			b.m.Preempt(b.now)
 		}
 	case 9:
 		if b.m.state == streaming && r.IntN(2) == 0 {

@@ -348,6 +348,7 @@ func (o *Origin) giveUp(now time.Time, why string) {
 	o.repeats = 0
 	for i, m := range o.members {
 		o.s.Drop(i)
+		m.maybe = false
 		m.startFetch(false)
 	}
 	o.enter(now, originCollecting)

@@ -41,7 +41,7 @@ type originMember struct {
 	doneAt    time.Time
 	text      string // why it refused, failed or was lost
 	where     string // how far it was when it was lost
-	maybe     bool   // lost after COMMIT was sent
+	maybe     bool   // lost when it could commit by itself, once that is decided
 	problems  *fetch
 	deletes   *fetch
 }
@@ -176,6 +176,7 @@ func (o *Origin) lose(now time.Time, i int, why string) {
 		m.problems, m.deletes = nil, nil // its logs cannot be had any more
 		return
 	}
-	m.maybe = o.state == originCommitting || o.state == originDeciding
+	// What is staged there commits as soon as the order arrives.
+	m.maybe = o.state >= originFlushing && o.state <= originCommitting && !o.cfg.DryRun
 	o.out(now, i, MemberLost, why)
 }
