@@ -289,12 +289,9 @@ func (m *Member) commit(now time.Time) {
 		}
 		m.state, m.lastWork = committing, now
 		m.emit(EvCommit{})
-	case streaming, staging:
-		// The origin goes on without us; what we have cannot be committed.
-		if m.state == streaming {
-			m.fail(now, "the push was committed before everything had arrived here")
-		}
 	}
+	// In stream or stage we are parked: the others commit without us, and a
+	// push of our own follows.
 }
 
 // finish takes the end of the push.
