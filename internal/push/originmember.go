@@ -48,6 +48,7 @@ type originMember struct {
 	deletes   *fetch
 	pace      pace
 	holding   time.Time // since when the others wait for it; zero: they do not
+	held      uint32    // what they wait for
 }
 
 func (m *originMember) alive() bool { return m.stage < MemberRefused }

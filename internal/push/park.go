@@ -18,15 +18,17 @@ const (
 	holdShare    = 0.1
 	holdLock     = time.Second // for an answer to the first question
 	slowRatio    = 3
-	paceInterval = 40 * time.Millisecond // of a measurement of what arrives
-	paceCount    = 4                     // measurements before a judgement
-	paceLeast    = 1000                  // packets a second of the others, else nothing can be told
+	paceInterval = 20 * time.Millisecond // of a measurement of what arrives, at least
+	pacePackets  = 150                   // sent in a measurement, at least
+	paceCount    = 2                     // measurements before a judgement
+	paceLeast    = 2000                  // packets a second of the others, else nothing can be told
 )
 
 // pace is what arrives at one member, by its own clock.
 type pace struct {
 	clock    uint64 // microseconds, of the measurement's begin
 	received uint32
+	highest  uint32
 	count    int
 	best     float64 // packets a second, in the best measurement
 }
@@ -36,16 +38,16 @@ func (p *pace) add(fb *protocol.Feedback) {
 		return
 	}
 	if p.clock == 0 || fb.Clock < p.clock || fb.Received < p.received {
-		p.clock, p.received = fb.Clock, fb.Received
+		p.clock, p.received, p.highest = fb.Clock, fb.Received, fb.Highest
 		return
 	}
 	took := time.Duration(fb.Clock-p.clock) * time.Microsecond
-	if took < paceInterval {
+	if took < paceInterval || fb.Highest-p.highest < pacePackets {
 		return
 	}
 	p.best = max(p.best, float64(fb.Received-p.received)/took.Seconds())
 	p.count++
-	p.clock, p.received = fb.Clock, fb.Received
+	p.clock, p.received, p.highest = fb.Clock, fb.Received, fb.Highest
 }
 
 // parking parks members that hold the others back.
@@ -63,11 +65,11 @@ func (o *Origin) parking(now time.Time) {
 		if !m.inStream() {
 			continue
 		}
-		why := o.holdsBack(m, inStream)
+		why, what := o.holdsBack(m, inStream)
 		if why == "" {
 			m.holding = time.Time{}
-		} else if m.holding.IsZero() {
-			m.holding = now
+		} else if m.holding.IsZero() || m.held != what {
+			m.holding, m.held = now, what
 		}
 		slow := m.pace.count >= paceCount && typical >= paceLeast && m.pace.best*slowRatio < typical
 		switch {
@@ -100,28 +102,29 @@ func (o *Origin) typicalPace() float64 {
 }
 
 // holdsBack says what the others wait for at this moment because of m alone
-// or a minority that m belongs to; empty if nothing.
-func (o *Origin) holdsBack(m *originMember, inStream int) string {
+// or a minority that m belongs to; empty if nothing. What tells one wait from
+// the next.
+func (o *Origin) holdsBack(m *originMember, inStream int) (why string, what uint32) {
 	switch o.state {
 	case originLocking:
 		if !m.locked && o.minority(inStream, func(x *originMember) bool { return !x.locked }) {
-			return "it did not answer"
+			return "it did not answer", 0
 		}
 	case originStreaming:
 		if len(o.batches) > 0 && m.wants <= o.answered && (len(o.batches)+o.reading >= maxOutstanding || o.scanned && o.reading == 0) &&
 			o.minority(inStream, func(x *originMember) bool { return x.wants <= o.answered }) {
-			return "it was slow to compare"
+			return "it was slow to compare", o.answered
 		}
 		mark := o.s.Consumed(o.index[m.Session])
 		if o.s.Room() == 0 && o.minority(inStream, func(x *originMember) bool { return o.s.Consumed(o.index[x.Session]) <= mark }) {
-			return "it did not keep up with the stream"
+			return "it did not keep up with the stream", 1<<32 - 1
 		}
 	case originFlushing:
 		if m.stage == MemberActive && o.minority(inStream, func(x *originMember) bool { return x.stage == MemberActive }) {
-			return "it was slow to receive or store the rest"
+			return "it was slow to receive or store the rest", 0
 		}
 	}
-	return ""
+	return "", 0
 }
 
 // minority reports whether less than half of the members in the stream are so.
