@@ -305,12 +305,9 @@ func (m *Member) commit(now time.Time) {
 		}
 		m.state, m.lastWork = committing, now
 		m.emit(EvCommit{})
-	case streaming, staging:
-		// The origin goes on without us; what we have cannot be committed.
-		if m.state == streaming {
-			m.fail(now, "the push was committed before everything had arrived here")
-		}
 	}
+	// In stream or stage we are parked: the others commit without us, and a
+	// push of our own follows.
 }
 
 // finish takes the end of the push.
@@ -570,6 +567,9 @@ func (m *Member) Poll(now time.Time) (outs []MemberOut, next time.Time) {
 		return nil, time.Time{}
 	}
 	next = m.heard.Add(m.silence)
+	if m.state == finished && !m.log.empty() {
+		next = m.heard.Add(undecidedFor)
+	}
 	if m.state == undecided {
 		if now.Sub(m.asked) >= queryEvery {
 			m.asked = now

@@ -67,6 +67,7 @@ type Out struct {
 func (o *Origin) Poll(now time.Time) (outs []Out, next time.Time) {
 	o.silence(now)
 	o.impatient(now)
+	o.parking(now)
 	o.advance(now)
 	if o.state == originOver {
 		return nil, time.Time{}
