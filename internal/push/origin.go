@@ -12,14 +12,17 @@ import (
 
 // Timers and limits of the origin's machine.
 const (
-	stateEvery     = 25 * time.Millisecond  // state messages while a push moves
-	stateWaiting   = 100 * time.Millisecond // and while it waits for a lock
-	probeAfter     = time.Second            // of silence: is the member's port still open?
-	yieldAtMost    = time.Second            // wait for all to give the lock back
-	endRepeats     = 8                      // state messages of phase end or abort
-	endHeard       = 3                      // of them, a daemon that stops sends at least
-	maxOutstanding = 24                     // batches sent and not answered by all, or not yet read
-	fetchAtOnce    = 8                      // members whose logs are fetched at a time
+	stateEvery     = 25 * time.Millisecond                   // state messages while a push moves
+	stateWaiting   = 100 * time.Millisecond                  // and while it waits for a lock
+	probeAfter     = time.Second                             // of silence: is the member's port still open?
+	yieldAtMost    = time.Second                             // wait for all to give the lock back
+	endRepeats     = 8                                       // state messages of phase end or abort
+	endHeard       = 3                                       // of them, a daemon that stops sends at least
+	maxOutstanding = 24                                      // batches sent and not answered by all, or not yet read
+	fetchAtOnce    = 8                                       // members whose logs are fetched at a time
+	fetchTries     = 10                                      // requests for the next page of a log that are not answered
+	maxLog         = 64 << 20                                // bytes of one member's log that are fetched
+	maxLogRecord   = protocol.MaxPath + protocol.MaxText + 5 // bytes: no record of a log is longer
 )
 
 // RosterMember is one member a push is for.
@@ -88,6 +91,7 @@ type Origin struct {
 	backoff  time.Time // end of yielding
 	blocker  Holder    // whom we wait for
 	told     bool      // the user knows of blocker
+	busyAt   time.Time // when another push was first in the way
 	batches  []*batchState
 	answered uint32 // batches below were answered by all and handed out
 	offered  uint32 // batches offered to the stream
@@ -113,7 +117,7 @@ func NewOrigin(cfg OriginConfig, now time.Time) *Origin {
 	o := &Origin{cfg: cfg, s: cfg.Sender, index: make(map[protocol.Session]int), started: now, since: now, urgent: true}
 	for i, r := range cfg.Roster {
 		o.index[r.Session] = i
-		o.members = append(o.members, &originMember{RosterMember: r, heard: now, lastProbe: now})
+		o.members = append(o.members, &originMember{RosterMember: r, heard: now, word: now, lastProbe: now})
 	}
 	o.offer(now, cfg.HeaderBlock)
 	return o
@@ -151,7 +155,7 @@ func (o *Origin) phase() protocol.Phase {
 		if o.abort != "" {
 			return protocol.PhaseAbort
 		}
-		if o.cfg.DryRun || !o.anythingToCommit() {
+		if o.commitAt.IsZero() {
 			return protocol.PhaseFlush
 		}
 		return protocol.PhaseCommit
@@ -222,7 +226,7 @@ func (o *Origin) HandleFeedback(now time.Time, from protocol.Session, fb *protoc
 		return
 	}
 	m := o.members[i]
-	m.heard = now
+	m.heard, m.word = now, now
 	if m.inStream() {
 		m.pace.add(fb)
 		o.s.HandleFeedback(now, i, fb)
@@ -236,14 +240,15 @@ func (o *Origin) HandleReport(now time.Time, from protocol.Session, r *protocol.
 		return
 	}
 	m := o.members[i]
-	m.heard = now
+	m.heard, m.word = now, now
 	for _, rec := range m.in.take(r) {
 		o.record(now, i, &rec)
 	}
 	o.advance(now)
 }
 
-// Heard notes a sign of life of a member.
+// Heard notes a packet of a member that has nothing to do with the push: its
+// daemon runs, which says nothing of its part in the push.
 func (o *Origin) Heard(now time.Time, from protocol.Session) {
 	if i, ok := o.index[from]; ok {
 		o.members[i].heard = now
@@ -347,8 +352,8 @@ func (o *Origin) giveUp(now time.Time, why string) {
 	o.repeats = 0
 	for i, m := range o.members {
 		o.s.Drop(i)
-		m.maybe = false
-		m.startFetch(false)
+		// What they logged cannot be had: members forget a push that is given up.
+		m.maybe, m.problems, m.deletes = false, nil, nil
 	}
 	o.enter(now, originCollecting)
 	o.advance(now)
@@ -403,6 +408,9 @@ func (o *Origin) advanceLocking(now time.Time) {
 		o.busy(now, h)
 		return
 	}
+	if o.told && o.count(func(m *originMember) bool { return m.inStream() && m.busy }) == 0 {
+		o.told, o.blocker, o.urgent = false, Holder{}, true // nobody names a push in the way any more
+	}
 	if o.count(func(m *originMember) bool { return m.inStream() && !m.locked }) == 0 {
 		if o.cfg.AllOrNone && (o.cfg.Hopeless || o.count((*originMember).alive) < len(o.members)) {
 			o.giveUp(now, "not every member takes part, and --all-or-none was given")
@@ -421,6 +429,9 @@ func (o *Origin) busy(now time.Time, h Holder) {
 		return
 	}
 	o.blocker = h
+	if o.busyAt.IsZero() {
+		o.busyAt = now
+	}
 	if !o.told {
 		o.told = true
 		o.emit(EvWaiting{Holder: h})
@@ -440,7 +451,7 @@ func (o *Origin) busy(now time.Time, h Holder) {
 
 // impatient gives up when the time to wait for another push is over.
 func (o *Origin) impatient(now time.Time) bool {
-	if !o.told || o.state > originYielding || now.Sub(o.started) < o.cfg.Wait {
+	if !o.told || o.state > originYielding || now.Sub(o.busyAt) < o.cfg.Wait {
 		return false
 	}
 	o.giveUp(now, fmt.Sprintf("%s is pushing to the same paths (push %s); waited %v for it", o.blocker.Name, o.blocker.ID, o.cfg.Wait))
@@ -529,6 +540,7 @@ func (o *Origin) collect(now time.Time) {
 	o.cfg.Lock.Release()
 	for _, m := range o.members {
 		m.startFetch(o.cfg.Deletes)
+		m.word = now
 	}
 	o.enter(now, originCollecting)
 }

@@ -34,8 +34,10 @@ type originMember struct {
 	stage     MemberState
 	locked    bool
 	yielded   bool
-	wants     uint32 // batches answered
-	heard     time.Time
+	wants     uint32    // batches answered
+	busy      bool      // it named another push that is in the way, and is not locked since
+	heard     time.Time // any packet
+	word      time.Time // something about this push
 	lastProbe time.Time
 	staged    protocol.Counts // as reported before the decision
 	counts    protocol.Counts // the newest
@@ -95,11 +97,14 @@ func (o *Origin) record(now time.Time, i int, rec *protocol.Record) {
 	}
 	switch rec.Type {
 	case protocol.RecordLocked:
-		m.locked = m.locked || (rec.Attempt == o.attempt && o.state == originLocking)
+		if rec.Attempt == o.attempt && o.state == originLocking {
+			m.locked, m.busy = true, false
+		}
 	case protocol.RecordYielded:
 		m.yielded = m.yielded || rec.Attempt == o.attempt
 	case protocol.RecordBusy:
 		if rec.Attempt == o.attempt && o.state == originLocking {
+			m.busy = true
 			o.busy(now, Holder{rec.Holder, rec.Name})
 		}
 	case protocol.RecordRefused:
@@ -189,7 +194,11 @@ func (o *Origin) lose(now time.Time, i int, why string) {
 		return
 	}
 	if m.stage == MemberDone || !m.alive() {
-		m.problems, m.deletes = nil, nil // its logs cannot be had any more
+		for _, f := range [...]*fetch{m.problems, m.deletes} {
+			if f != nil && !f.done() {
+				o.noLog(m, f, why)
+			}
+		}
 		return
 	}
 	// What is staged there commits as soon as the order arrives.

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"fmt"
 	"time"
 
 	"makuo/protocol"
@@ -140,6 +141,11 @@ func (o *Origin) silence(now time.Time) {
 			o.lose(now, i, "no word from it for "+quiet.Round(time.Second).String())
 			continue
 		}
+		// Every state message is answered by whoever takes part.
+		if mute := now.Sub(m.word); mute >= o.cfg.Timeout && (m.inStream() || m.fetching()) {
+			o.lose(now, i, "its daemon runs, but has said nothing about this push for "+mute.Round(time.Second).String())
+			continue
+		}
 		if quiet >= probeAfter && now.Sub(m.lastProbe) >= probeAfter {
 			m.lastProbe = now
 			o.emit(EvProbe{m.RosterMember})
@@ -163,6 +169,10 @@ func (o *Origin) fetches(now time.Time, outs []Out) []Out {
 			if f == nil || f.done() {
 				continue
 			}
+			if f.tries > fetchTries {
+				o.noLog(m, f, fmt.Sprintf("it did not answer %d times", fetchTries))
+				break
+			}
 			if req, ok := f.request(now, o.cfg.Stream, max(2*o.s.RTT(), 30*time.Millisecond)); ok {
 				outs = append(outs, Out{To: m.Session, Type: protocol.TypeFetch, Fetch: req})
 			}
@@ -179,13 +189,25 @@ func (o *Origin) HandlePage(now time.Time, from protocol.Session, p *protocol.Pa
 		return
 	}
 	m := o.members[i]
-	m.heard = now
+	m.heard, m.word = now, now
 	f := m.problems
 	if p.Kind == protocol.PageDeletes {
 		f = m.deletes
 	}
-	if f == nil || f.done() {
+	if f == nil || f.done() || p.Offset != f.offset {
 		return
+	}
+	if why := o.logPage(m, f, p); why != "" {
+		o.noLog(m, f, why)
+	}
+	o.advance(now)
+}
+
+// logPage takes the next page of a log; it says why no more of the log is
+// taken, if so.
+func (o *Origin) logPage(m *originMember, f *fetch, p *protocol.Page) string {
+	if end := p.Offset + uint64(len(p.Bytes)); end > p.Total || len(p.Bytes) == 0 && end < p.Total {
+		return "it sent a page that cannot be"
 	}
 	b := f.page(p)
 	for len(b) > 0 {
@@ -195,13 +217,19 @@ func (o *Origin) HandlePage(now time.Time, from protocol.Session, p *protocol.Pa
 		}
 		b = rest
 	}
-	if len(b) > 0 && !f.done() {
-		f.rest = append([]byte(nil), b...)
+	switch {
+	case len(b) > 0 && f.done() || len(b) >= maxLogRecord:
+		return "what it sent is malformed"
+	case !f.done() && f.offset >= maxLog:
+		return fmt.Sprintf("it has %d bytes, the first %d were taken", f.total, f.offset)
 	}
-	o.advance(now)
+	f.rest = append([]byte(nil), b...)
+	return ""
 }
 
-func (o *Origin) logRecord(m *originMember, kind protocol.PageKind, b []byte) ([]byte, bool) {
+// logRecord takes one record off b; it does not if b holds less, or what is
+// none.
+func (o *Origin) logRecord(m *originMember, kind protocol.PageKind, b []byte) (rest []byte, ok bool) {
 	if kind == protocol.PageDeletes {
 		d, rest, ok := protocol.ParseDeletedPath(b)
 		if ok {
@@ -214,6 +242,24 @@ func (o *Origin) logRecord(m *originMember, kind protocol.PageKind, b []byte) ([
 		o.emit(EvProblem{m.Name, p})
 	}
 	return rest, ok && err == nil
+}
+
+// noLog ends the fetch f of one of m's logs for the reason why. It is an error
+// if what is not known is part of how the push went: the member's errors, or
+// on a dry run what it would delete.
+func (o *Origin) noLog(m *originMember, f *fetch, why string) {
+	what := "its log of errors and warnings could not be had: "
+	if f.kind == protocol.PageDeletes {
+		what = "its list of what it deleted could not be had: "
+		m.deletes = nil
+	} else {
+		m.problems = nil
+	}
+	p := protocol.Problem{Text: what + why, Warning: m.stage == MemberDone && m.counts.Errors == 0 && !o.cfg.DryRun}
+	if !p.Warning && m.counts.Errors == 0 {
+		m.counts.Errors = 1
+	}
+	o.emit(EvProblem{m.Name, p})
 }
 
 // MemberResult is how one member's part ended.

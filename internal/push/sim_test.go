@@ -53,6 +53,7 @@ type simOrigin struct {
 	dead     bool
 	noDecide bool
 	problems int
+	texts    []string // of the problems
 	locks    *Locks
 	id       protocol.PushID
 }
@@ -278,6 +279,7 @@ func (o *simOrigin) event(now time.Time, e Event) {
 		})
 	case EvProblem:
 		o.problems++
+		o.texts = append(o.texts, e.Problem.Text)
 	case EvResult:
 		r := o.m.Result()
 		o.result = &r
@@ -337,7 +339,7 @@ func (m *simMember) packet(now time.Time, from netip.AddrPort, _ bool, data []by
 			m.m.HandleData(now, &d)
 		}
 	case protocol.TypeFetch:
-		if f, err := protocol.ParseFetch(body); err == nil {
+		if f, err := protocol.ParseFetch(body); err == nil && m.m != nil && !m.m.Over() {
 			pages(simLog{}, &f, func(p *protocol.Page) { send1(m.host, from, m.session, protocol.TypePage, p) })
 		}
 	case protocol.TypeQuery:
