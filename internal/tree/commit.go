@@ -94,9 +94,16 @@ func (c *committer) change(what, path string) error {
 }
 
 // Commit makes what is staged live. took is how long the renames and deletions
-// themselves lasted. An error means that the member stopped half-way; then
-// Commit again, or Recover at the next start, goes on.
+// themselves lasted. An error means that the member stopped half-way. Then
+// Commit may be called again, as often as it takes; so does the next Begin on
+// overlapping paths, and Recover at the next start. After a commit that ended
+// well it does nothing.
 func (t *Target) Commit() (protocol.Counts, time.Duration, error) {
+	t.ending.Lock()
+	defer t.ending.Unlock()
+	if t.closed {
+		return t.Counts(), 0, errors.New("commit of a push that is closed")
+	}
 	if !t.staged {
 		return t.Counts(), 0, errors.New("commit of a push that is not staged")
 	}
@@ -122,6 +129,7 @@ func (t *Target) Commit() (protocol.Counts, time.Duration, error) {
 
 // mark makes the decision durable.
 func (c *committer) mark() error {
+	c.t.m.unfinished.add(c.t)
 	if err := c.change("mark", ""); err != nil {
 		return err
 	}
@@ -149,8 +157,7 @@ func (c *committer) mark() error {
 func (c *committer) run() error {
 	c.t.m.Root.Invalidate(".")
 	defer c.t.m.Root.Invalidate(".")
-	// Deletions are counted when they are done.
-	c.t.counted(func(n *protocol.Counts) { n.Deleted = 0 })
+	c.t.restartCommit()
 	if err := c.t.eachStep(c.prepare); err != nil {
 		return err
 	}
@@ -199,9 +206,7 @@ func (c *committer) do(s *step) error {
 	switch c.pass {
 	case passDelete:
 		if s.op == opGone {
-			if !c.t.noDelete && !c.kept[s.entry] {
-				c.t.logDeleted(s.path)
-			}
+			c.gone(s)
 			return nil
 		}
 		return c.delete(s)
@@ -222,6 +227,15 @@ func (c *committer) do(s *step) error {
 		return c.uncount(s.entry)
 	}
 	return nil
+}
+
+// gone logs a name that went with a directory, once.
+func (c *committer) gone(s *step) {
+	if c.t.noDelete || c.kept[s.entry] || s.at < c.t.goneTo {
+		return
+	}
+	c.t.goneTo = s.at + 1
+	c.t.logDeleted(s.path)
 }
 
 // uncount takes what lies in a new directory that failed from the total.
@@ -448,6 +462,10 @@ func (c *committer) cleanUp() error {
 		return err
 	}
 	s := c.t.stage
+	if err := s.remove(); err != nil {
+		return err
+	}
 	c.t.stage = nil
-	return errors.Join(s.remove(), s.close(), c.t.closeLeftovers(true))
+	c.t.m.unfinished.remove(c.t)
+	return errors.Join(s.close(), c.t.closeLeftovers(true))
 }

@@ -70,7 +70,11 @@ type Target struct {
 	noDelete  bool   // MaxDelete or an empty source: nothing is deleted at all
 	staged    bool
 	marked    bool
-	closed    bool
+	began     *commitStart // nil: no commit has been tried
+	goneTo    int64        // names that went with a directory are logged up to here in the plan
+
+	ending sync.Mutex // Commit, Discard and Close exclude each other: Begin may finish another push
+	closed bool
 }
 
 type inode struct{ dev, ino uint64 }
@@ -84,7 +88,20 @@ type linkGroup struct {
 
 // Begin starts a push. Nothing is made on disk before something is to be
 // changed. The header comes from protocol.ParsePushHeader.
+//
+// A commit on overlapping paths that stopped half-way is finished first; as
+// long as that fails, so does Begin.
 func (m *Module) Begin(id protocol.PushID, h *protocol.PushHeader) (*Target, error) {
+	if h.Options&(protocol.OptDryRun|protocol.OptCheck) == 0 {
+		if err := m.finishEarlier(h.Paths); err != nil {
+			return nil, fmt.Errorf("module %s: %w", m.Name(), err)
+		}
+	}
+	return m.begin(id, h)
+}
+
+// begin is Begin without looking at earlier pushes.
+func (m *Module) begin(id protocol.PushID, h *protocol.PushHeader) (*Target, error) {
 	f, err := NewFilter(h.Rules)
 	if err != nil {
 		return nil, err

@@ -49,6 +49,8 @@ type Module struct {
 	accounts *accounts
 	protect  *Filter
 	area     stageArea // see stage.go
+
+	unfinished unfinished // see earlier.go
 }
 
 // OpenModule opens the module's directory. Nothing is made or changed.

@@ -67,6 +67,7 @@ type step struct {
 	top   uint32 // with stepInTree: entry of the new directory it lies in
 	keep  int    // with stepInTree: length of top's path; opDelete: length of the path of the directory it goes from
 	path  string
+	at    int64  // where it begins in the plan; not written
 	rest  []byte // valid until the next read
 }
 
@@ -210,6 +211,7 @@ func (r *planReader) next() (step, error) {
 	if err != nil {
 		return step{}, err
 	}
+	s.at = r.off
 	r.have, r.off = r.have[n:], r.off+int64(n)
 	return s, nil
 }

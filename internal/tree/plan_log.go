@@ -53,6 +53,17 @@ func (l *pageLog) spill(b []byte) error {
 	return l.flush()
 }
 
+// truncate drops what was added after the log had size bytes.
+func (l *pageLog) truncate(size int64) {
+	switch {
+	case size >= l.size:
+	case size >= l.inFile:
+		l.mem, l.size = l.mem[:size-l.inFile], size
+	default:
+		l.mem, l.inFile, l.size = l.mem[:0], size, size
+	}
+}
+
 func (l *pageLog) flush() error {
 	if _, err := l.f.WriteAt(l.mem, l.inFile); err != nil {
 		return fmt.Errorf("log of a push: %w", err)

@@ -120,14 +120,12 @@ func (m *Module) recoverPush(area *fsroot.Dir, name string, id protocol.PushID) 
 	if end == nil {
 		return nil, errors.Join(s.keep(), s.close())
 	}
+	if s.marked() {
+		return nil, m.rollForward(s, h, held, end)
+	}
 	t, err := m.reopen(s, h, held, end)
 	if err != nil {
 		return nil, errors.Join(err, s.close())
-	}
-	if _, err := s.dir.Lstat(markName); err == nil {
-		_, _, err := t.Commit()
-		t.Close()
-		return nil, err
 	}
 	p := &Pending{ID: id, Header: h.header, Paths: h.header.Paths, Digest: end.digest, t: t}
 	if st, err := s.dir.Lstat(planName); err == nil {
@@ -161,7 +159,7 @@ func readPlan(s *pushStage) (h planHeader, held map[string]bool, end *planStaged
 
 // reopen makes the target of a staged push again.
 func (m *Module) reopen(s *pushStage, h planHeader, held map[string]bool, end *planStaged) (*Target, error) {
-	t, err := m.Begin(h.id, h.header)
+	t, err := m.begin(h.id, h.header)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package tree
 import (
 	"errors"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"makuo/internal/fsroot"
@@ -59,10 +58,7 @@ func newLeftover(s *pushStage, paths []string) *leftover {
 	if err != nil || (h.boot != bootID() && end == nil) {
 		return nil
 	}
-	overlap := slices.ContainsFunc(h.header.Paths, func(a string) bool {
-		return slices.ContainsFunc(paths, func(b string) bool { return protocol.Within(a, b) || protocol.Within(b, a) })
-	})
-	if !overlap {
+	if !overlap(h.header.Paths, paths) {
 		return nil
 	}
 	_, r, err := openPlan(s.plan.f)

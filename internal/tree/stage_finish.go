@@ -287,9 +287,12 @@ func (s *pushStage) syncArea() error {
 // Discard ends a push that is not committed: nothing of it stays. With keep
 // its complete files are kept for the next push that wants the same.
 func (t *Target) Discard(keep bool) error {
+	t.ending.Lock()
+	defer t.ending.Unlock()
 	if t.marked {
 		return errors.New("a push whose commit has begun can't be discarded")
 	}
+	t.m.unfinished.remove(t)
 	var err error
 	if t.stage != nil {
 		if keep {
@@ -329,9 +332,12 @@ func (s *pushStage) keep() error {
 // Close frees what the push holds in memory and open files. What is staged and
 // neither committed nor discarded stays on disk for Recover.
 func (t *Target) Close() {
+	t.ending.Lock()
+	defer t.ending.Unlock()
 	if t.closed {
 		return
 	}
+	t.m.unfinished.remove(t)
 	t.closed = true
 	t.closeFrames()
 	for _, pf := range t.parts {
