@@ -2,7 +2,6 @@ package tree
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"sync/atomic"
 	"time"
@@ -32,6 +31,8 @@ type committer struct {
 	kept    map[uint32]bool // replaced directories that stayed
 	missed  map[string]uint64
 	order   []string // of missed, as they came
+	goneOf  uint32   // the last entry with which a directory's contents go
+	goneAt  int64    // where they begin in the plan
 	stuck   string   // the last path that could not be deleted
 	touched map[string]bool
 	work    int
@@ -200,6 +201,9 @@ func (c *committer) prepare(s *step) error {
 
 // do does a step if it belongs to this pass.
 func (c *committer) do(s *step) error {
+	if s.op == opGone && (c.goneAt == 0 || c.goneOf != s.entry) {
+		c.goneOf, c.goneAt = s.entry, s.at
+	}
 	if passOf(s) != c.pass {
 		return nil
 	}
@@ -292,44 +296,6 @@ func (c *committer) rename(s *step, d *fsroot.Dir, name string) error {
 		return err
 	}
 	return nil
-}
-
-// exchange swaps a directory and something else, so that the name is never
-// absent. Afterwards the old one lies in the stage under the new one's name:
-// its type tells a step that was done from one that was not.
-func (c *committer) exchange(s *step, d *fsroot.Dir, name string) error {
-	stage, staged := c.t.stage.dir, stagedName(s.entry)
-	newDir := s.op == opTree
-	st, err := stage.Lstat(staged)
-	if err != nil || st.IsDir() != newDir {
-		return absentOK(err)
-	}
-	live, err := d.Lstat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return c.rename(s, d, name)
-	case err != nil:
-		return err
-	case live.IsDir() == newDir:
-		return c.rename(s, d, name)
-	case live.Mount:
-		return fsroot.ErrMount
-	case live.IsDir() && c.t.noDelete:
-		if err := c.t.mustBeEmpty(d, name); err != nil {
-			return fmt.Errorf("is not replaced, since nothing is deleted: %w", err)
-		}
-	}
-	if err := c.change("exchange", s.path); err != nil {
-		return err
-	}
-	err = c.writable(d, func() error { return c.swap(stage, staged, d, name, live.IsDir()) })
-	if !errors.Is(err, fsroot.ErrUnsupported) {
-		return err
-	}
-	if err := c.writable(d, func() error { return d.Rename(name, stage, oldName(s.entry)) }); err != nil {
-		return err
-	}
-	return c.rename(s, d, name)
 }
 
 // exchangeOff makes tests take the way of file systems that can't exchange.
