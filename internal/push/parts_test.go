@@ -210,7 +210,7 @@ func TestStorePrunesTheOldest(t *testing.T) {
 	id := func(i int) protocol.PushID { return protocol.PushID{Start: int64(i + 1), Origin: 5} }
 	var lines strings.Builder
 	for i := range keepDecisions + 10 {
-		if err := os.WriteFile(filepath.Join(dir, "decisions", id(i).String()), nil, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "decisions", id(i).String()), []byte(decisionContent(id(i))), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(&lines, "%s default %d\n", id(i), i)

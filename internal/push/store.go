@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +17,7 @@ import (
 // decisions it took as an origin, and the pushes it committed as a member.
 //
 //	sessions     one session a line, hexadecimal; the last is the newest
-//	decisions/ID one empty file for each push this host decided to commit
+//	decisions/ID one file for each push this host decided to commit
 //	committed    "ID module unixnano" a line, the last is the newest
 //
 // A decision is on disk, synced, before the first order to commit is sent. No
@@ -29,6 +28,8 @@ type Store struct {
 	decisions map[protocol.PushID]bool
 	committed map[protocol.PushID]bool
 	last      map[string]LastPush
+	decided   []protocol.PushID // the keys of decisions, oldest first
+	lines     int               // of the file committed
 }
 
 // LastPush is the last push committed to a module.
@@ -87,11 +88,12 @@ func (s *Store) readSessions(self protocol.Session) error {
 	if len(lines) > keepSessions {
 		lines = lines[len(lines)-keepSessions:]
 	}
-	return writeFile(path, strings.Join(lines, "\n")+"\n")
+	return WriteFile(path, strings.Join(lines, "\n")+"\n")
 }
 
-// writeFile replaces a file so that a crash leaves the old or the new one.
-func writeFile(path, content string) error {
+// WriteFile replaces a file, mode 0600, so that a crash leaves the old or the
+// new one.
+func WriteFile(path, content string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
 	if err != nil {
 		return err
@@ -114,26 +116,6 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-func (s *Store) readDecisions() error {
-	list, err := os.ReadDir(filepath.Join(s.dir, "decisions"))
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, e := range list {
-		if id, err := protocol.ParsePushID(e.Name()); err == nil {
-			s.decisions[id] = true
-			names = append(names, e.Name())
-		}
-	}
-	sort.Strings(names)
-	for len(names) > keepDecisions {
-		os.Remove(filepath.Join(s.dir, "decisions", names[0]))
-		names = names[1:]
-	}
-	return nil
 }
 
 func (s *Store) readCommitted() error {
@@ -159,25 +141,9 @@ func (s *Store) readCommitted() error {
 	if len(lines) > keepCommitted {
 		lines = lines[len(lines)-keepCommitted:]
 	}
-	return writeFile(path, strings.Join(append(lines, ""), "\n"))
+	s.lines = len(lines)
+	return WriteFile(path, strings.Join(append(lines, ""), "\n"))
 }
-
-// Decide puts the decision to commit a push of ours on disk. It touches only
-// the disk and may be called from any goroutine; Decided notes it.
-func (s *Store) Decide(id protocol.PushID) error {
-	dir := filepath.Join(s.dir, "decisions")
-	f, err := os.OpenFile(filepath.Join(dir, id.String()), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// Decided notes a decision that Decide wrote.
-func (s *Store) Decided(id protocol.PushID) { s.decisions[id] = true }
 
 // Commit notes that a push is committed here as a member. A line lost in a
 // crash costs nothing but an answer to another member's question.
@@ -189,7 +155,7 @@ func (s *Store) Commit(id protocol.PushID, module string, at time.Time) error {
 		return err
 	}
 	_, err = fmt.Fprintf(f, "%s %s %d\n", id, module, at.UnixNano())
-	return errors.Join(err, f.Close())
+	return errors.Join(err, f.Close(), s.trimCommitted())
 }
 
 // Last returns the last push committed to a module.
