@@ -51,7 +51,7 @@ func (d *Dir) RemoveContents() error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return Join(errs...)
 }
 
 // reopened reads the names of a directory that may have become readable only

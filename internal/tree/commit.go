@@ -88,7 +88,7 @@ func (c *committer) change(what, path string) error {
 	c.work++
 	if commitHook != nil {
 		if err := commitHook(what, path); err != nil {
-			return errors.Join(errDisk, err)
+			return memberError{err}
 		}
 	}
 	return nil
@@ -186,7 +186,7 @@ func (c *committer) prepare(s *step) error {
 	}
 	e, err := s.manifestEntry()
 	if err != nil {
-		return errors.Join(errDisk, err)
+		return memberError{err}
 	}
 	d, name, err := c.t.stage.place(s)
 	if err != nil {
@@ -340,7 +340,7 @@ func (c *committer) writable(d *fsroot.Dir, f func() error) error {
 func (c *committer) attr(s *step) error {
 	e, err := s.manifestEntry()
 	if err != nil {
-		return errors.Join(errDisk, err)
+		return memberError{err}
 	}
 	dir, name := splitPath(s.path)
 	d, err := c.liveDir(dir)
@@ -367,7 +367,7 @@ func (c *committer) attr(s *step) error {
 func (c *committer) dirAttr(s *step) error {
 	e, err := s.manifestEntry()
 	if err != nil {
-		return errors.Join(errDisk, err)
+		return memberError{err}
 	}
 	nd := node{}
 	if s.path == "." {
@@ -433,5 +433,5 @@ func (c *committer) cleanUp() error {
 	}
 	c.t.stage = nil
 	c.t.m.unfinished.remove(c.t)
-	return errors.Join(s.close(), c.t.closeLeftovers(true))
+	return join(s.close(), c.t.closeLeftovers(true))
 }

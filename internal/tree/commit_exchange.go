@@ -75,7 +75,7 @@ func (p *planned) find(path string, dir bool) error {
 	for p.r != nil {
 		s, err := p.r.next()
 		if err != nil {
-			return errors.Join(errDisk, err)
+			return memberError{err}
 		}
 		if s.op != opGone || s.entry != p.entry {
 			break
@@ -149,7 +149,7 @@ func (c *committer) exchanged(s *step, d *fsroot.Dir, name string, oldIsDir bool
 		return nil
 	}
 	if berr := c.writable(d, func() error { return stage.Exchange(staged, d, name) }); berr != nil {
-		return errors.Join(errDisk, fmt.Errorf("%s: %w; moving the directory back: %w", s.path, err, berr))
+		return memberError{fmt.Errorf("%s: %w; moving the directory back: %w", s.path, err, berr)}
 	}
 	return err
 }
@@ -175,7 +175,7 @@ func (c *committer) moveIn(s *step, d *fsroot.Dir, name string) error {
 	c.t.m.Root.Invalidate(s.path)
 	if err := c.mayGo(s, stage, old); err != nil {
 		if berr := c.writable(d, func() error { return stage.Rename(old, d, name) }); berr != nil {
-			return errors.Join(errDisk, fmt.Errorf("%s: %w; moving the directory back: %w", s.path, err, berr))
+			return memberError{fmt.Errorf("%s: %w; moving the directory back: %w", s.path, err, berr)}
 		}
 		return err
 	}

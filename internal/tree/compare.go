@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"makuo/internal/fsroot"
 	"makuo/protocol"
@@ -40,7 +41,7 @@ type Target struct {
 	nextBatch uint32
 	nextEntry uint32
 	last      string // path of the last entry
-	present   int    // entries of the manifest below the root that are something
+	present   int    // entries of the manifest below the root that can be in place here
 	dotEmpty  bool   // "." is recursed into
 	links     map[string]*linkGroup
 	inodes    map[inode]string // kept files with several names
@@ -62,6 +63,7 @@ type Target struct {
 	deletes  pageLog
 	warned   map[string]bool
 
+	full        atomic.Bool  // space or inodes ran out
 	stored      atomic.Int64 // bytes of wanted content that are written
 	storedFiles atomic.Int64
 
@@ -121,7 +123,10 @@ func (m *Module) begin(id protocol.PushID, h *protocol.PushHeader) (*Target, err
 	}
 	t.frames = []*frame{{path: ".", dir: root}}
 	if !t.dry {
-		if t.resume, err = m.leftovers(h.Paths); err != nil {
+		if err = m.trimLeftovers(time.Now()); err == nil {
+			t.resume, err = m.leftovers(h.Paths)
+		}
+		if err != nil {
 			root.Close()
 			return nil, err
 		}
@@ -189,9 +194,6 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 	if e.Path == "." {
 		return t.rootEntry(n, e)
 	}
-	if e.Type != protocol.EntryAbsent && e.Flags&protocol.EntryImplied == 0 {
-		t.present++
-	}
 	dir, name := splitPath(e.Path)
 	f, err := t.enter(dir, e.Type >= protocol.EntryAbsent)
 	if err != nil || f.blocked {
@@ -211,10 +213,18 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 		}
 		return verdictNone, t.fail(e.Path, err)
 	}
+	if e.Type < protocol.EntryAbsent && e.Flags&protocol.EntryImplied == 0 && !t.protected(e, st) {
+		t.present++
+	}
 	if v != verdictNone {
 		t.counted(func(c *protocol.Counts) { c.Changed++ })
 	}
 	return v, nil
+}
+
+// protected reports whether this member keeps a push off e's path.
+func (t *Target) protected(e *protocol.Entry, st *fsroot.Stat) bool {
+	return t.m.protect.Covers(e.Path, e.Type == protocol.EntryDirectory || st != nil && st.IsDir())
 }
 
 var errStagePath = errors.New("is, or holds, this member's staging directory, which no push may touch")
@@ -226,7 +236,7 @@ func (t *Target) decide(f *frame, n uint32, e *protocol.Entry, name string, st *
 	switch {
 	case e.Path == t.m.stageRel, !isDir && e.Type < protocol.EntryAbsent && t.m.holdsStage(e.Path):
 		return verdictNone, errStagePath
-	case e.Type == protocol.EntryFailed, t.m.protect.Covers(e.Path, isDir || (st != nil && st.IsDir())):
+	case e.Type == protocol.EntryFailed, t.protected(e, st):
 		t.pushBlocked(e.Path)
 		if e.Flags&protocol.EntryLinked != 0 {
 			t.links[e.Path] = &linkGroup{failed: true}

@@ -159,7 +159,7 @@ func (t *Target) checkDeletes() {
 	case opt&protocol.OptMaxDelete != 0 && t.going > t.header.MaxDelete:
 		why = fmt.Sprintf("would delete %d names, the limit is %d (--max-delete): nothing is deleted", t.going, t.header.MaxDelete)
 	case opt&protocol.OptForceEmpty == 0 && t.present == 0 && (t.dotEmpty || t.emptied()):
-		why = "the source is empty and the whole module would be emptied: nothing is deleted; --force-empty does it"
+		why = "the source is empty, or nothing in it can be put in place here, and the whole module would be emptied: nothing is deleted; --force-empty does it"
 	default:
 		return
 	}

@@ -17,11 +17,11 @@ func (t *Target) ensureStage() error {
 	}
 	s, err := t.m.openPushStage(t.id.String(), true)
 	if err != nil {
-		return errors.Join(errDisk, err)
+		return memberError{t.noteFull(err)}
 	}
 	h := planHeader{id: t.id, boot: bootID(), header: t.header}
 	if _, err := s.plan.add(&step{op: opHeader, rest: h.append(nil)}); err != nil {
-		return errors.Join(errDisk, err, s.close())
+		return memberError{join(err, s.close())}
 	}
 	t.stage = s
 	return nil
@@ -42,7 +42,7 @@ func (t *Target) flushPlan() error {
 		return nil
 	}
 	if err := t.stage.plan.flush(); err != nil {
-		return errors.Join(errDisk, err)
+		return memberError{t.noteFull(err)}
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func (t *Target) planStep(f *frame, s *step, e *protocol.Entry) (off int64, err 
 	}
 	off, err = t.stage.plan.add(s)
 	if err != nil {
-		return 0, errors.Join(errDisk, err)
+		return 0, memberError{err}
 	}
 	return off, nil
 }
@@ -87,7 +87,9 @@ func (t *Target) makeDirectory(f, child *frame, n uint32, e *protocol.Entry, st 
 	if err := t.ensureStage(); err != nil {
 		return err
 	}
-	t.space.add(1, 0)
+	if err := t.space.node(t); err != nil {
+		return err
+	}
 	if f.inTree {
 		return t.mkdirStaged(f.dir, child.name, child)
 	}
@@ -115,7 +117,9 @@ func (t *Target) makeNode(s *step, e *protocol.Entry) error {
 	if err := t.ensureStage(); err != nil {
 		return err
 	}
-	t.space.add(1, 0)
+	if err := t.space.node(t); err != nil {
+		return err
+	}
 	d, name, err := t.stage.place(s)
 	if err != nil {
 		return err
@@ -130,7 +134,7 @@ func (t *Target) makeNode(s *step, e *protocol.Entry) error {
 		err = t.apply(nd, e, &st, stagedMode(e))
 	}
 	if err != nil {
-		return errors.Join(err, d.Remove(name))
+		return join(err, d.Remove(name))
 	}
 	return nil
 }

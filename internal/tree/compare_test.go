@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"makuo/internal/fsroot"
 	"makuo/protocol"
 )
@@ -143,6 +145,26 @@ func TestDeleteEmptySource(t *testing.T) {
 		if o := p.push(t); len(o.deleted) != 3 || len(o.problems) > 0 || exists(dst, "a") {
 			t.Errorf("%q %v", o.deleted, o.problems)
 		}
+	}
+}
+
+// TestDeleteNothingToPut: a source of which nothing can be put in place is as
+// good as empty.
+func TestDeleteNothingToPut(t *testing.T) {
+	p, src, dst := pair(t, func(c *ModuleConfig) { c.Protect = []string{"*.key"} })
+	plant(t, src, 2000, "host.key theirs")
+	plant(t, dst, 1000, "a 1", "d/b 1")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	must(t, unix.Bind(fd, &unix.SockaddrUnix{Name: shortPath(t, src) + "/socket"}))
+	o := p.push(t)
+	if !strings.Contains(problemsOf(o), "--force-empty") || !exists(dst, "d/b") || !exists(dst, "a") || len(o.deleted) > 0 {
+		t.Errorf("%q, deleted %q", o.errors(), o.deleted)
+	}
+	plant(t, src, 2000, "c 1")
+	if o := p.push(t); !slices.Equal(o.deleted, []string{"a", "d/b", "d"}) {
+		t.Errorf("%q, deleted %q", o.errors(), o.deleted)
 	}
 }
 

@@ -105,7 +105,7 @@ func (m *Module) finishOne(name string, id protocol.PushID, paths []string) erro
 	case errors.Is(err, errStep), err == nil && (end == nil || h.id != id):
 		return s.close()
 	case err != nil:
-		return errors.Join(err, s.close())
+		return join(err, s.close())
 	case !overlap(h.header.Paths, paths):
 		return s.close()
 	}
@@ -116,7 +116,7 @@ func (m *Module) finishOne(name string, id protocol.PushID, paths []string) erro
 func (m *Module) rollForward(s *pushStage, h planHeader, held map[string]bool, end *planStaged) error {
 	t, err := m.reopen(s, h, held, end)
 	if err != nil {
-		return errors.Join(err, s.close())
+		return join(err, s.close())
 	}
 	_, _, err = t.Commit()
 	t.Close()

@@ -51,7 +51,7 @@ func (m *Module) Recover() ([]*Pending, error) {
 	}
 	area, err := root.OpenDir(path)
 	if err != nil {
-		return nil, errors.Join(err, m.releaseStage())
+		return nil, join(err, m.releaseStage())
 	}
 	var pending []*Pending
 	var errs []error
@@ -69,8 +69,8 @@ func (m *Module) Recover() ([]*Pending, error) {
 		}
 	}
 	area.Close()
-	errs = append(errs, m.trimLeftovers(), m.releaseStage())
-	return pending, errors.Join(errs...)
+	errs = append(errs, m.trimLeftovers(time.Now()), m.releaseStage())
+	return pending, join(errs...)
 }
 
 // stageNames lists the staging directory; none if it is not there.
@@ -115,17 +115,17 @@ func (m *Module) recoverPush(area *fsroot.Dir, name string, id protocol.PushID) 
 	}
 	h, held, end, err := readPlan(s)
 	if err != nil || h.id != id {
-		return nil, errors.Join(s.close(), area.RemoveTree(name))
+		return nil, join(s.close(), area.RemoveTree(name))
 	}
 	if end == nil {
-		return nil, errors.Join(s.keep(), s.close())
+		return nil, join(s.keep(), s.close())
 	}
 	if s.marked() {
 		return nil, m.rollForward(s, h, held, end)
 	}
 	t, err := m.reopen(s, h, held, end)
 	if err != nil {
-		return nil, errors.Join(err, s.close())
+		return nil, join(err, s.close())
 	}
 	p := &Pending{ID: id, Header: h.header, Paths: h.header.Paths, Digest: end.digest, t: t}
 	if st, err := s.dir.Lstat(planName); err == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"time"
 
 	"makuo/internal/fsroot"
 	"makuo/protocol"
@@ -142,12 +143,57 @@ func (t *Target) closeLeftovers(remove bool) error {
 		errs = append(errs, l.stage.close())
 	}
 	t.resume = nil
-	return errors.Join(errs...)
+	return join(errs...)
 }
 
-// trimLeftovers removes the oldest leftovers, and what was given up in the
-// middle of being removed.
-func (m *Module) trimLeftovers() error {
+// maxLeftoverAge is how long a leftover waits for a push that can use it.
+const maxLeftoverAge = 24 * time.Hour
+
+// trimLeftovers removes leftovers that are too many or, at the time now, too
+// old, and what was given up in the middle of being removed.
+func (m *Module) trimLeftovers(now time.Time) error {
+	return m.inArea(func(area *fsroot.Dir, kept []string) error {
+		for i, name := range kept {
+			if len(kept)-i <= maxLeftovers && now.Sub(leftoverTime(area, name)) < maxLeftoverAge {
+				continue
+			}
+			if err := area.RemoveTree(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// DropLeftovers removes what earlier pushes left for later ones if, at the time
+// now, it is older than a day. Call it now and then; it may go on beside pushes.
+func (m *Module) DropLeftovers(now time.Time) error {
+	if names, err := m.stageNames(); err != nil || len(names) == 0 {
+		return err
+	}
+	if _, _, err := m.acquireStage(); err != nil {
+		return err
+	}
+	err := m.trimLeftovers(now)
+	return join(err, m.releaseStage())
+}
+
+// dropOldest removes the oldest leftover, even one that a push reads along: it
+// finds the files gone, and they are sent. dropped is false if there is none.
+func (m *Module) dropOldest() (dropped bool, err error) {
+	err = m.inArea(func(area *fsroot.Dir, kept []string) error {
+		if len(kept) == 0 {
+			return nil
+		}
+		dropped = true
+		return area.RemoveTree(kept[0])
+	})
+	return dropped && err == nil, err
+}
+
+// inArea calls f with the staging directory, if there is one, and the leftovers
+// in it, oldest first. Half a leftover is removed before.
+func (m *Module) inArea(f func(area *fsroot.Dir, kept []string) error) error {
 	root, path, err := m.stageRoot()
 	if err != nil {
 		return err
@@ -166,7 +212,7 @@ func (m *Module) trimLeftovers() error {
 	}
 	var kept []string
 	for i := range names.Len() {
-		name := names.Name(i)
+		name := strings.Clone(names.Name(i))
 		if !strings.HasPrefix(name, keptPrefix) {
 			continue
 		}
@@ -176,13 +222,22 @@ func (m *Module) trimLeftovers() error {
 			return err
 		}
 	}
-	for len(kept) > maxLeftovers {
-		if err := area.RemoveTree(kept[0]); err != nil {
-			return err
-		}
-		kept = kept[1:]
+	return f(area, kept)
+}
+
+// leftoverTime returns when a leftover was made one, the zero time if that
+// can't be told.
+func leftoverTime(area *fsroot.Dir, name string) time.Time {
+	d, err := area.OpenChild(name)
+	if err != nil {
+		return time.Time{}
 	}
-	return nil
+	defer d.Close()
+	st, err := d.Lstat(planName)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Unix(st.Sec, int64(st.Nsec))
 }
 
 func hasPlan(area *fsroot.Dir, name string) bool {

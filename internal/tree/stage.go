@@ -169,7 +169,7 @@ func (m *Module) openPushStage(name string, create bool) (*pushStage, error) {
 	}
 	s := &pushStage{m: m, root: root, area: area, path: area + "/" + name}
 	if err := s.open(name, create); err != nil {
-		return nil, errors.Join(fmt.Errorf("staging directory %s: %w", m.stageDir, err), m.releaseStage())
+		return nil, join(fmt.Errorf("staging directory %s: %w", m.stageDir, err), m.releaseStage())
 	}
 	return s, nil
 }
@@ -269,8 +269,25 @@ func isFatal(err error) bool {
 	return errors.Is(err, errDisk) || isFatalErrno(err)
 }
 
-// errDisk marks an error of the member as a whole.
+// errDisk is what errors match that concern the member as a whole.
 var errDisk = errors.New("the member can't go on")
+
+// memberError is an error of the member as a whole.
+type memberError struct{ err error }
+
+func (e memberError) Error() string {
+	if errors.Is(e.err, errDisk) { // has said so
+		return e.err.Error()
+	}
+	return errDisk.Error() + ": " + e.err.Error()
+}
+
+func (e memberError) Unwrap() error { return e.err }
+
+func (e memberError) Is(target error) bool { return target == errDisk }
+
+// join is errors.Join for texts of one line.
+func join(errs ...error) error { return fsroot.Join(errs...) }
 
 // fail makes err a Problem of path, or returns it if it concerns the member.
 func (t *Target) fail(path string, err error) error {
@@ -278,7 +295,7 @@ func (t *Target) fail(path string, err error) error {
 		return nil
 	}
 	if isFatal(err) {
-		return err
+		return t.atPath(path, err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"makuo/internal/fsroot"
 	"makuo/protocol"
@@ -30,10 +31,10 @@ func (t *Target) Stage(digest uint64) (protocol.Counts, error) {
 		return t.Counts(), nil
 	}
 	if err := t.settleWants(); err != nil {
-		return t.Counts(), err
+		return t.Counts(), t.noteFull(err)
 	}
 	if err := t.stage.plan.flush(); err != nil {
-		return t.Counts(), err
+		return t.Counts(), t.noteFull(memberError{err})
 	}
 	count := 0
 	err := t.eachStep(func(s *step) error {
@@ -55,7 +56,7 @@ func (t *Target) Stage(digest uint64) (protocol.Counts, error) {
 		err = t.recordStaged(digest)
 	}
 	t.staged = err == nil
-	return t.Counts(), err
+	return t.Counts(), t.noteFull(err)
 }
 
 // eachStep calls f with each step after the header, in the plan's order.
@@ -67,7 +68,7 @@ func (t *Target) eachStep(f func(s *step) error) error {
 			return nil
 		}
 		if err != nil {
-			return errors.Join(errDisk, err)
+			return memberError{err}
 		}
 		if s.op == opHeader {
 			continue
@@ -88,7 +89,7 @@ func (t *Target) settleWants() error {
 		}
 		s, err := r.at(w.off)
 		if err != nil {
-			return errors.Join(errDisk, err)
+			return memberError{err}
 		}
 		if err := t.drop(w.entry, t.parts[w.entry]); err != nil {
 			return err
@@ -107,7 +108,7 @@ func (t *Target) settleWants() error {
 func (t *Target) stageLink(s *step) error {
 	e, err := s.manifestEntry()
 	if err != nil {
-		return errors.Join(errDisk, err)
+		return memberError{err}
 	}
 	if err := t.linkStaged(s, t.links[e.Link], e.Link); err != nil {
 		return t.failEntry(s, err)
@@ -168,7 +169,7 @@ func (t *Target) stageDirectory(s *step) error {
 	}
 	e, err := s.manifestEntry()
 	if err != nil {
-		return errors.Join(errDisk, err)
+		return memberError{err}
 	}
 	d, name, err := t.stage.place(s)
 	if err != nil {
@@ -285,7 +286,8 @@ func (s *pushStage) syncArea() error {
 }
 
 // Discard ends a push that is not committed: nothing of it stays. With keep
-// its complete files are kept for the next push that wants the same.
+// its complete files are kept for the next push that wants the same, unless it
+// was space that it failed for.
 func (t *Target) Discard(keep bool) error {
 	t.ending.Lock()
 	defer t.ending.Unlock()
@@ -293,6 +295,7 @@ func (t *Target) Discard(keep bool) error {
 		return errors.New("a push whose commit has begun can't be discarded")
 	}
 	t.m.unfinished.remove(t)
+	keep = keep && !t.full.Load()
 	var err error
 	if t.stage != nil {
 		if keep {
@@ -300,13 +303,13 @@ func (t *Target) Discard(keep bool) error {
 		} else {
 			err = t.stage.remove()
 		}
-		err = errors.Join(err, t.stage.close())
+		err = join(err, t.stage.close())
 		t.stage = nil
 	}
 	t.closeFrames()
-	err = errors.Join(err, t.closeLeftovers(!keep))
+	err = join(err, t.closeLeftovers(!keep))
 	if keep {
-		err = errors.Join(err, t.m.trimLeftovers())
+		err = join(err, t.m.trimLeftovers(time.Now()))
 	}
 	return err
 }

@@ -57,7 +57,7 @@ func TestFullDisk(t *testing.T) {
 	base := filepath.Join(dst, "fs")
 	mountTmpfs(t, base, "size=24m")
 	p.dst = openTestModule(t, base)
-	plant(t, src, 2000, "a "+strings.Repeat("x", 9<<20))
+	plant(t, src, 2000, "a "+strings.Repeat("x", 25<<20))
 	plant(t, base, 1000, "a old")
 	h := p.header(t)
 	e := manifestOf(t, p)
@@ -91,11 +91,14 @@ func TestFullDisk(t *testing.T) {
 		_, err = fill.Write(make([]byte, 4096))
 	}
 	err = tg.Store([]protocol.Piece{{Type: protocol.PieceWhole, Entry: 1, Data: make([]byte, 1<<20)}}, 0)
-	if !errors.Is(err, unix.ENOSPC) {
+	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "a: no space is left on the file system of "+base) {
 		t.Errorf("%v", err)
 	}
-	if err := tg.Discard(false); err != nil {
+	if err := tg.Discard(true); err != nil {
 		t.Fatal(err)
+	}
+	if exists(base, protocol.StageName) {
+		t.Error("what filled the disk is kept")
 	}
 	oldOrNew(t, base, map[string][2]string{"a": {"old", "old"}})
 }

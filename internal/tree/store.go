@@ -63,7 +63,7 @@ func (t *Target) claim(n uint32) (off int64, ok bool) {
 // settle ends what claim began. err is a Problem of the path unless fatal.
 func (t *Target) settle(n uint32, path string, err error) error {
 	if isFatal(err) {
-		return err
+		return t.atPath(path, err)
 	}
 	t.mu.Lock()
 	w := t.find(n)
@@ -114,11 +114,11 @@ func (t *Target) piece(r *planReader, p *protocol.Piece, blockHash uint64) error
 func (t *Target) load(r *planReader, off int64) (step, *protocol.Entry, error) {
 	s, err := r.at(off)
 	if err != nil {
-		return s, nil, errors.Join(errDisk, fmt.Errorf("plan at %d: %w", off, err))
+		return s, nil, memberError{fmt.Errorf("plan at %d: %w", off, err)}
 	}
 	e, err := s.manifestEntry()
 	if err != nil {
-		return s, nil, errors.Join(errDisk, err)
+		return s, nil, memberError{err}
 	}
 	return s, e, nil
 }
@@ -161,7 +161,7 @@ func (t *Target) storeWhole(s *step, e *protocol.Entry, data []byte) error {
 		err = cerr
 	}
 	if err != nil {
-		return errors.Join(err, absentOK(d.Remove(name)))
+		return join(err, absentOK(d.Remove(name)))
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -189,7 +188,7 @@ func (t *Target) endParts(pf *partFile, s *step, e *protocol.Entry, err error) e
 	delete(t.parts, s.entry)
 	t.mu.Unlock()
 	if err != nil && pf.made {
-		err = errors.Join(err, absentOK(t.stage.dir.Remove(partName(s.entry))))
+		err = join(err, absentOK(t.stage.dir.Remove(partName(s.entry))))
 	}
 	return t.settle(s.entry, e.Path, err)
 }
