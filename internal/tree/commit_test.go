@@ -337,7 +337,7 @@ func TestUnchangedTouchesNothing(t *testing.T) {
 // TestStageInside: a stage deep in the module is never deleted or replaced.
 func TestStageInside(t *testing.T) {
 	src, dst := tempTree(t), tempTree(t)
-	plant(t, dst, 1000, "var/x 1", "var/tmp/y 1", "a old")
+	plant(t, dst, 1000, "var/x 1", "var/tmp/y 1", "var/tmp/stage/other 1", "a old")
 	plant(t, src, 2000, "a new")
 	p := &pusher{src: openTestModule(t, src), options: recursiveDelete}
 	p.dst = openTestModule(t, dst, func(c *ModuleConfig) { c.Stage = filepath.Join(dst, "var/tmp/stage") })
@@ -357,6 +357,7 @@ func TestStageInside(t *testing.T) {
 
 func TestStageElsewhere(t *testing.T) {
 	stage := filepath.Join(tempTree(t), "stage")
+	must(t, os.Mkdir(stage, 0o750))
 	p, src, dst := pair(t, func(c *ModuleConfig) { c.Stage = stage })
 	plant(t, src, 2000, "a 1", "d/b 2")
 	plant(t, dst, 1000, "a/b/c 1")
@@ -364,7 +365,38 @@ func TestStageElsewhere(t *testing.T) {
 		t.Fatal(o.problems)
 	}
 	sameTrees(t, describe(t, src), describe(t, dst))
-	if _, err := os.Lstat(stage); err == nil {
-		t.Error("the stage is still there")
+	es, err := os.ReadDir(stage)
+	if err != nil || len(es) > 0 {
+		t.Errorf("the given directory: %v %v", es, err)
+	}
+	if st, err := os.Stat(stage); err != nil || st.Mode().Perm() != 0o750 {
+		t.Errorf("its mode was changed: %v %v", st, err)
+	}
+}
+
+// TestStageShared: two modules stage in one directory without meeting.
+func TestStageShared(t *testing.T) {
+	stage := tempTree(t)
+	with := func(c *ModuleConfig) { c.Stage = stage }
+	p, src, _ := pair(t, with)
+	q, _, other := pair(t, with)
+	q.src = p.src
+	plant(t, src, 2000, "a 1", "d/b 2")
+	q.id = 1000
+	one, _ := p.stage(t)
+	two, _ := q.stage(t)
+	if es, err := os.ReadDir(stage); err != nil || len(es) != 2 {
+		t.Fatal(es, err)
+	}
+	one.Close()
+	if pending, err := openTestModule(t, other, with).Recover(); err != nil || len(pending) != 1 || pending[0].ID != two.id {
+		t.Errorf("%v %v", pending, err)
+	}
+	if _, _, err := two.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	two.Close()
+	if es, err := os.ReadDir(stage); err != nil || len(es) != 1 {
+		t.Error(es, err)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
+
 	"makuo/internal/fsroot"
 	"makuo/protocol"
 )
@@ -30,7 +32,7 @@ var (
 type ModuleConfig struct {
 	Name    string   // protocol.ValidName
 	Base    string   // the directory; made absolute, links in it are followed
-	Stage   string   // staging directory; default: protocol.StageName in Base
+	Stage   string   // an existing directory in which the staging directory is made; default: Base itself
 	Protect []string // patterns of what a push may never overwrite or delete here
 	Devices bool     // device nodes may be made here
 
@@ -44,8 +46,9 @@ type ModuleConfig struct {
 type Module struct {
 	Root     *fsroot.Root
 	cfg      ModuleConfig // Base and Stage absolute, UID set
-	stageDir string       // absolute
-	stageRel string       // path below Base, or "" if the stage is elsewhere
+	stageDir string       // the staging directory, absolute
+	areaRel  string       // its path below Base, or "" if it is elsewhere
+	stageRel string       // that, or the path of ModuleConfig.Stage: no push reads or touches it
 	accounts *accounts
 	protect  *Filter
 	area     stageArea // see stage.go
@@ -53,7 +56,8 @@ type Module struct {
 	unfinished unfinished // see earlier.go
 }
 
-// OpenModule opens the module's directory. Nothing is made or changed.
+// OpenModule opens the module's directory. Nothing is made or changed. A stage
+// from which files can't be renamed into the module is an error.
 func OpenModule(cfg ModuleConfig) (*Module, error) {
 	if !protocol.ValidName(cfg.Name) {
 		return nil, fmt.Errorf("module %q: the name is not valid", cfg.Name)
@@ -83,31 +87,61 @@ func OpenModule(cfg ModuleConfig) (*Module, error) {
 	if m.Root, err = fsroot.Open(m.cfg.Base); err != nil {
 		return nil, fmt.Errorf("module %s: %w", cfg.Name, err)
 	}
+	if err := m.checkStage(); err != nil {
+		return nil, join(fmt.Errorf("module %s: %w", cfg.Name, err), m.Root.Close())
+	}
 	return m, nil
 }
 
-func (m *Module) setStage(stage string) error {
-	if stage == "" {
-		stage = filepath.Join(m.cfg.Base, protocol.StageName)
+// setStage decides where the staging directory is: in the base, or in a
+// directory that was given. That one is the user's, and others' modules may
+// share it: it stays, and what is made in it has a name of this module's own.
+func (m *Module) setStage(given string) error {
+	if given == "" {
+		m.stageDir = filepath.Join(m.cfg.Base, protocol.StageName)
+		m.stageRel, m.areaRel = protocol.StageName, protocol.StageName
+		m.cfg.Stage = m.stageDir
+		return nil
 	}
-	abs, err := filepath.Abs(stage)
-	if err != nil {
-		return err
-	}
-	// The stage itself need not be there yet; its parent must.
-	parent, err := filepath.EvalSymlinks(filepath.Dir(abs))
+	abs, err := filepath.Abs(given)
 	if err != nil {
 		return fmt.Errorf("staging directory: %w", err)
 	}
-	m.stageDir = filepath.Join(parent, filepath.Base(abs))
-	m.cfg.Stage = m.stageDir
-	if rel, err := filepath.Rel(m.cfg.Base, m.stageDir); err == nil && filepath.IsLocal(rel) {
-		m.stageRel = rel
+	if m.cfg.Stage, err = filepath.EvalSymlinks(abs); err != nil {
+		return fmt.Errorf("staging directory: %w; make it, or choose another one", err)
 	}
-	if m.stageRel == "." || protocol.Within(strings.TrimPrefix(m.cfg.Base, "/"), strings.TrimPrefix(m.stageDir, "/")) {
-		return fmt.Errorf("staging directory %s: holds the module itself; choose one beside it", m.stageDir)
+	name := fmt.Sprintf("%s-%016x", protocol.StageName, xxhash.Sum64String(m.cfg.Name+"\x00"+m.cfg.Base))
+	m.stageDir = filepath.Join(m.cfg.Stage, name)
+	if rel, err := filepath.Rel(m.cfg.Base, m.cfg.Stage); err == nil && filepath.IsLocal(rel) {
+		m.stageRel, m.areaRel = rel, rel+"/"+name
+	}
+	if m.stageRel == "." || protocol.Within(strings.TrimPrefix(m.cfg.Base, "/"), strings.TrimPrefix(m.cfg.Stage, "/")) {
+		return fmt.Errorf("staging directory %s: holds the module itself; choose one beside it", m.cfg.Stage)
 	}
 	return nil
+}
+
+// checkStage looks whether files can be renamed from a stage that was given.
+func (m *Module) checkStage() error {
+	if m.stageRel == protocol.StageName && m.areaRel == protocol.StageName {
+		return nil
+	}
+	r, err := fsroot.Open(m.cfg.Stage)
+	if err != nil {
+		return fmt.Errorf("staging directory: %w", err)
+	}
+	defer r.Close()
+	if r.Dev() != m.Root.Dev() {
+		return fmt.Errorf("staging directory %s: is on another file system than %s, and files can't be renamed from there; choose one on the same", m.cfg.Stage, m.cfg.Base)
+	}
+	if m.stageRel == "" {
+		return nil
+	}
+	d, err := m.Root.OpenDir(m.stageRel) // finds mounts of the same device
+	if err != nil {
+		return fmt.Errorf("staging directory %s: %w", m.cfg.Stage, cause(err))
+	}
+	return d.Close()
 }
 
 // Name returns the module's name.

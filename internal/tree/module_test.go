@@ -13,7 +13,9 @@ func TestOpenModule(t *testing.T) {
 	top, err := filepath.EvalSymlinks(t.TempDir())
 	must(t, err)
 	base := top + "/srv/www"
-	must(t, os.MkdirAll(base+"/tmp", 0o755))
+	must(t, os.MkdirAll(base+"/tmp/stage", 0o755))
+	must(t, os.MkdirAll(top+"/srv/stage", 0o755))
+	must(t, os.MkdirAll(top+"/srv/www2", 0o755))
 	must(t, os.Symlink("srv/www", top+"/link"))
 	must(t, os.WriteFile(top+"/file", nil, 0o644))
 	for _, c := range []struct {
@@ -30,6 +32,8 @@ func TestOpenModule(t *testing.T) {
 		{base, base, "", "", "holds the module", ""},
 		{base, top + "/srv", "", "", "holds the module", ""},
 		{base, top + "/none/stage", "", "", "staging directory", ""},
+		{base, top + "/file", "", "", "staging directory", ""},
+		{base, "/proc", "", "", "another file system", ""},
 		{top + "/none", "", "", "", "no such file", ""},
 		{top + "/file", "", "", "", "not a directory", ""},
 		{base, "", "", "", "protect", "[x"},
@@ -46,7 +50,7 @@ func TestOpenModule(t *testing.T) {
 			continue
 		}
 		must(t, err)
-		if m.stageDir != c.wantDir || m.stageRel != c.wantRel || m.Base() != base || m.Name() != "www" {
+		if m.cfg.Stage != c.wantDir || (c.stage != "") != (filepath.Dir(m.stageDir) == c.wantDir) || m.stageRel != c.wantRel || m.Base() != base || m.Name() != "www" {
 			t.Errorf("%+v: stage %s, %q, base %s", c, m.stageDir, m.stageRel, m.Base())
 		}
 		if m.protect.Covers("a.key", false) != (c.protects != "") {

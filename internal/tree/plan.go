@@ -313,20 +313,28 @@ func parsePlanStaged(b []byte) (p planStaged, err error) {
 	return p, nil
 }
 
-// openPlan checks the magic and reads the header.
+// openPlan checks the magic and reads the header. What is damaged is errStep.
 func openPlan(f *os.File) (h planHeader, r *planReader, err error) {
 	b := make([]byte, len(planMagic))
-	if _, err := f.ReadAt(b, 0); err != nil || string(b) != planMagic {
-		return h, nil, errors.New("plan: the file is no plan of this version")
+	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
+		return h, nil, err
+	}
+	if string(b) != planMagic {
+		return h, nil, fmt.Errorf("%w: the file is no plan of this version", errStep)
 	}
 	r = newPlanReader(f)
 	s, err := r.next()
+	if err == io.EOF {
+		err = errStep
+	}
 	if err != nil {
 		return h, nil, err
 	}
 	if s.op != opHeader {
 		return h, nil, errStep
 	}
-	h, err = parsePlanHeader(s.rest)
-	return h, r, err
+	if h, err = parsePlanHeader(s.rest); err != nil {
+		return h, nil, fmt.Errorf("%w: header: %w", errStep, err)
+	}
+	return h, r, nil
 }

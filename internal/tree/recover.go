@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"strings"
 	"time"
 
@@ -114,6 +115,9 @@ func (m *Module) recoverPush(area *fsroot.Dir, name string, id protocol.PushID) 
 		return nil, err
 	}
 	h, held, end, err := readPlan(s)
+	if s.marked() && (err != nil || h.id != id || end == nil) {
+		return nil, join(damagedError(path.Join(m.stageDir, name), err), s.close())
+	}
 	if err != nil || h.id != id {
 		return nil, join(s.close(), area.RemoveTree(name))
 	}
@@ -132,6 +136,16 @@ func (m *Module) recoverPush(area *fsroot.Dir, name string, id protocol.PushID) 
 		p.Since = time.Unix(st.Sec, int64(st.Nsec))
 	}
 	return p, nil
+}
+
+// damagedError is about a push that was being committed and whose plan can't be
+// read to its end. It is for a human to look at: nothing of it is removed.
+func damagedError(dir string, err error) error {
+	why := "it ends too early, or is that of another push"
+	if err != nil {
+		why = err.Error()
+	}
+	return fmt.Errorf("its commit had begun, and can't be finished because the plan is damaged (%s): push the same paths again, then remove %s", why, dir)
 }
 
 // readPlan reads a plan to its end; end is nil if it was not staged.

@@ -35,8 +35,8 @@ type stageArea struct {
 
 // open finds the staging directory without making it; fs.ErrNotExist.
 func (m *Module) stageRoot() (*fsroot.Root, string, error) {
-	if m.stageRel != "" {
-		return m.Root, m.stageRel, nil
+	if m.areaRel != "" {
+		return m.Root, m.areaRel, nil
 	}
 	r, err := fsroot.Open(filepath.Dir(m.stageDir))
 	if err != nil {

@@ -185,3 +185,52 @@ func TestRecoverLeavesStrangers(t *testing.T) {
 		t.Error("the empty stage is still there", err)
 	}
 }
+
+// TestRecoverDamagedPlan: a push whose commit had begun is never dropped in
+// silence, and keeps neither the others nor a newer push from their work.
+func TestRecoverDamagedPlan(t *testing.T) {
+	for what, damage := range map[string]func(plan string) error{
+		"cut":    func(plan string) error { return os.Truncate(plan, 200) },
+		"header": func(plan string) error { return os.Truncate(plan, 20) },
+		"magic":  func(plan string) error { return os.WriteFile(plan, []byte("something else"), 0o600) },
+		"flipped": func(plan string) error {
+			b, err := os.ReadFile(plan)
+			if err == nil {
+				b[len(b)-20] ^= 1
+				err = os.WriteFile(plan, b, 0o600)
+			}
+			return err
+		},
+	} {
+		p, src, dst := pair(t)
+		q := *p
+		p.paths, q.paths, q.id = []string{"a"}, []string{"b"}, 1000
+		plant(t, dst, 1000, "a/x old")
+		plant(t, src, 2000, "a/x new", "a/y 1", "b/z 2")
+		var dirs []string
+		for _, p := range []*pusher{p, &q} {
+			tg, _ := p.stage(t)
+			stopAt(t, 3)
+			if _, _, err := tg.Commit(); !errors.Is(err, errStop) {
+				t.Fatal(err)
+			}
+			dirs = append(dirs, filepath.Join(dst, protocol.StageName, tg.id.String()))
+			tg.Close()
+		}
+		commitHook = nil
+		must(t, damage(filepath.Join(dirs[0], planName)))
+		m := openTestModule(t, dst)
+		pending, err := m.Recover()
+		if err == nil || !strings.Contains(err.Error(), dirs[0]) || strings.Contains(err.Error(), dirs[1]) || len(pending) > 0 {
+			t.Errorf("%s: %v %v", what, pending, err)
+		}
+		if _, err := os.Lstat(filepath.Join(dirs[0], markName)); err != nil || !exists(dst, "b/z") || exists(dst, protocol.StageName+"/"+filepath.Base(dirs[1])) {
+			t.Errorf("%s: the damaged push is gone or the other is not finished: %v", what, err)
+		}
+		p.dst = m
+		p.push(t)
+		if !exists(dst, "a/y") {
+			t.Errorf("%s: nothing can be pushed any more", what)
+		}
+	}
+}
