@@ -19,6 +19,17 @@ type Request struct {
 	UID           int           // of the caller, -1 if not known
 }
 
+// lacking counts the absent members without which the push is not complete.
+func (r *Request) lacking() int {
+	n := 0
+	for _, a := range r.Absent {
+		if !a.Missing || !r.IgnoreMissing {
+			n++
+		}
+	}
+	return n
+}
+
 // Absent is a member that is known and cannot be pushed to.
 type Absent struct {
 	Name, Addr string
@@ -107,7 +118,7 @@ type Status struct {
 	UID        int    // of the caller, -1 if not known
 	Started    time.Time
 	Entries    uint64
-	Content    uint64 // bytes read and offered
+	Content    uint64 // bytes of content sent, before compression
 	Total      uint64 // bytes wanted so far
 	TotalKnown bool
 	Sent       uint64 // bytes on the wire

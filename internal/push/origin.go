@@ -102,6 +102,7 @@ type Origin struct {
 	readEnd  bool // all data is offered
 	commitAt time.Time
 	abort    string
+	hold     bool // fetch nothing for now
 	events   []Event
 }
 
@@ -341,6 +342,27 @@ func (o *Origin) Abort(now time.Time, why string) bool {
 	}
 	o.giveUp(now, why)
 	return true
+}
+
+// CutOff ends a push that is decided and cannot be seen to its end: who has not
+// said that it is done is lost, and commits by itself what is staged there.
+func (o *Origin) CutOff(now time.Time, why string) {
+	if o.state == originDeciding {
+		o.commitAt = now // perhaps: the decision may be on disk
+	}
+	for _, m := range o.members {
+		for _, f := range [...]*fetch{m.problems, m.deletes} {
+			if f != nil && !f.done() {
+				o.noLog(m, f, why)
+			}
+		}
+		if m.alive() && m.stage != MemberDone {
+			m.where = m.whereabouts(o)
+			m.maybe = m.stage == MemberStaged && !o.cfg.DryRun
+			m.stage, m.text = MemberLost, why+" before it had said that it is done"
+		}
+	}
+	o.state = originOver
 }
 
 // Fail aborts for a reason of the origin's own, such as a scan that failed.

@@ -58,7 +58,6 @@ type (
 // Out is one message to send; a zero To is the group, a session otherwise.
 type Out struct {
 	To    protocol.Session
-	Type  protocol.Type
 	State *protocol.State
 	Fetch protocol.Fetch
 }
@@ -124,7 +123,7 @@ func (o *Origin) states(now time.Time, every time.Duration) []Out {
 	if o.heardFrom += n; o.heardFrom >= len(o.members) {
 		o.heardFrom = 0
 	}
-	return append(outs, Out{Type: protocol.TypeState, State: &st})
+	return append(outs, Out{State: &st})
 }
 
 // silence probes and loses members that say nothing.
@@ -157,6 +156,12 @@ func (o *Origin) fetches(now time.Time, outs []Out) []Out {
 	if o.state != originCollecting {
 		return outs
 	}
+	if o.hold {
+		for _, m := range o.members {
+			m.word = now // nothing is asked of it
+		}
+		return outs
+	}
 	active := 0
 	for _, m := range o.members {
 		if !m.fetching() {
@@ -174,13 +179,16 @@ func (o *Origin) fetches(now time.Time, outs []Out) []Out {
 				break
 			}
 			if req, ok := f.request(now, o.cfg.Stream, max(2*o.s.RTT(), 30*time.Millisecond)); ok {
-				outs = append(outs, Out{To: m.Session, Type: protocol.TypeFetch, Fetch: req})
+				outs = append(outs, Out{To: m.Session, Fetch: req})
 			}
 			break
 		}
 	}
 	return outs
 }
+
+// HoldFetches keeps the origin from asking for more of the members' logs.
+func (o *Origin) HoldFetches(hold bool) { o.hold = hold }
 
 // HandlePage takes a piece of a member's log.
 func (o *Origin) HandlePage(now time.Time, from protocol.Session, p *protocol.Page) {

@@ -33,15 +33,11 @@ func (r *run) report(f finalNote, emit func(Note)) (sum Summary, parked []Roster
 	}
 	sum.Skew = res.Skew
 	nobody := len(res.Members) > 0 && sum.Failed+sum.Lost+len(parked) == len(res.Members)
-	absent := 0
 	for _, a := range r.req.Absent {
 		if a.Missing {
 			sum.Missing++
 		} else {
 			sum.Failed++
-		}
-		if !a.Missing || !r.req.IgnoreMissing {
-			absent++
 		}
 	}
 	switch {
@@ -49,7 +45,7 @@ func (r *run) report(f finalNote, emit func(Note)) (sum Summary, parked []Roster
 		sum.Ending, sum.Reason = EndedPartial, res.Abort
 	case res.Abort != "":
 		sum.Ending, sum.Reason = EndedAborted, res.Abort
-	case sum.Failed+sum.Lost+absent > 0 || r.pathErrs > 0:
+	case sum.Failed+sum.Lost+r.req.lacking() > 0 || f.pathErrs > 0:
 		sum.Ending = EndedPartial
 	}
 	return sum, parked

@@ -9,6 +9,14 @@ import (
 	"makuo/transfer"
 )
 
+// maxNotes is how many notes may wait for whoever asked for the push before no
+// more of the members' logs are fetched.
+const maxNotes = 10_000
+
+// maxProblems is how many paths in error are known of one member; beyond that,
+// all of its paths are taken to be.
+const maxProblems = 100_000
+
 // progressEvery is the interval of progress notes.
 const progressEvery = 200 * time.Millisecond
 
@@ -34,10 +42,19 @@ type run struct {
 	readEnd  bool
 	files    uint64
 	total    uint64
+	offered  []offered // data blocks whose last packet is not out
+	content  uint64    // bytes of files in those that are
+	state    []byte    // scratch
 	problems problemSet
 	pathErrs int // the origin's own
 	over     bool
 	replay   bool // the manifest is read from the spool
+}
+
+// offered is a data block on its way.
+type offered struct {
+	block   uint32
+	content uint64 // bytes of files in it
 }
 
 // pathLinesWanted reports whether the report names paths.
@@ -52,7 +69,13 @@ func (p problemSet) add(member, path string) {
 	if p[member] == nil {
 		p[member] = make(map[string]bool)
 	}
-	p[member][path] = true
+	if len(p[member]) >= maxProblems {
+		p[member] = make(map[string]bool)
+		path = "."
+	}
+	if !p[member]["."] {
+		p[member][path] = true
+	}
 }
 
 // covers reports whether the path or a directory above it was in error.
@@ -74,7 +97,14 @@ func (p problemSet) covers(member, name string) bool {
 // poll lets the machine send, takes blocks from the source while there is
 // room, and deals with the machine's events. It returns when to come again.
 func (r *run) poll(now time.Time) time.Time {
+	r.o.HoldFetches(r.notes.len() >= maxNotes)
 	outs, next := r.o.Poll(now)
+	for _, o := range outs {
+		if o.State != nil {
+			r.state = o.State.Append(r.state[:0])
+			r.s.ChargeControl(now, protocol.PrefixLen+len(r.state)+protocol.CheckLen)
+		}
+	}
 	r.mgr.sendOrigin(r, outs)
 	r.pull(now)
 	for {
@@ -152,6 +182,7 @@ func (r *run) pullRead(now time.Time) bool {
 	case !r.o.CanOfferData():
 		return false
 	default:
+		r.offered = append(r.offered, offered{r.s.Offered(), it.content})
 		r.o.OfferData(now, *it.block)
 	}
 	r.readItem = nil
@@ -161,7 +192,7 @@ func (r *run) pullRead(now time.Time) bool {
 func (r *run) event(now time.Time, e Event) {
 	switch e := e.(type) {
 	case EvWaiting:
-		r.notes.put(NoteWaiting{e.Holder})
+		r.notes.put(NoteWaiting(e))
 	case EvLocked:
 		if r.replay {
 			r.mgr.wg.Go(func() { r.src.replay(r.ctx) })
@@ -199,6 +230,9 @@ func (r *run) event(now time.Time, e Event) {
 }
 
 func (r *run) problem(member, path, text string, warning bool) {
+	if r.over {
+		return // the report is being written, by another goroutine
+	}
 	if !warning {
 		r.problems.add(member, path)
 		if member == "" {
@@ -252,14 +286,20 @@ func (r *run) end(now time.Time) {
 	r.over = true
 	r.cancel()
 	r.src.jobs.close()
-	r.notes.put(finalNote{r.o.Result(), r.summary(now)})
+	r.notes.put(r.final(now))
 	r.notes.close()
+	r.mgr.share()
+}
+
+func (r *run) final(now time.Time) finalNote {
+	return finalNote{r.o.Result(), r.summary(now), r.pathErrs}
 }
 
 // finalNote is turned into the report by the goroutine that delivers notes.
 type finalNote struct {
-	result  Result
-	summary Summary
+	result   Result
+	summary  Summary
+	pathErrs int // the origin's own
 }
 
 func (r *run) summary(now time.Time) Summary {
@@ -270,14 +310,18 @@ func (r *run) summary(now time.Time) Summary {
 
 func (r *run) status(now time.Time) Status {
 	st := r.s.Stats()
+	for len(r.offered) > 0 && r.offered[0].block < r.s.Blocks() {
+		r.content += r.offered[0].content
+		r.offered = r.offered[1:]
+	}
 	s := Status{ID: r.o.cfg.ID, Module: r.req.Header.Module, Paths: r.req.Header.Paths, Stage: r.o.Stage(), Started: r.started,
 		DryRun: r.o.cfg.DryRun, Decided: r.o.Decided(), Waiting: r.o.Waiting(), UID: r.req.UID,
-		Entries: r.src.entries.Load(), Content: r.src.sent.Load(), Total: r.total, TotalKnown: r.scanEnd,
+		Entries: r.src.entries.Load(), Content: r.content, Total: r.total, TotalKnown: r.scanEnd && len(r.entries) == 0,
 		Sent: st.SentBytes, Repaired: st.RepairedBytes, Rate: float64(r.s.Rate()), Percent: -1}
 	switch {
 	case r.o.state >= originFlushing:
 		s.Percent = 100
-	case r.scanEnd && r.total > 0:
+	case s.TotalKnown && r.total > 0:
 		s.Percent = 100 * min(1, float64(s.Content)/float64(r.total))
 	}
 	for _, m := range r.o.members {

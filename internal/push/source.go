@@ -31,7 +31,6 @@ type source struct {
 	spool   *spool
 
 	entries atomic.Uint64 // scanned
-	sent    atomic.Uint64 // bytes of content read
 }
 
 // scanItem is a batch, or the end of the scan.
@@ -53,6 +52,7 @@ type readJob struct {
 // readItem is a data block, a batch that is read, or the end.
 type readItem struct {
 	block     *transfer.Block
+	content   uint64 // bytes of files in it
 	batchRead bool
 	end       bool
 	err       error
@@ -121,7 +121,7 @@ func (s *source) replay(ctx context.Context) {
 // batch hands out one batch.
 func (s *source) batch(ctx context.Context, b *protocol.Batch, content []byte, digest *uint64) error {
 	*digest = protocol.ChainDigest(*digest, content)
-	kind, enc, err := transfer.EncodeBlock(protocol.BlockManifest, content, encoded.Get().([]byte))
+	kind, enc, err := transfer.EncodeBlock(protocol.BlockManifest, content, takeBytes())
 	if err != nil {
 		return err
 	}
@@ -181,6 +181,7 @@ type packer struct {
 	s       *source
 	ctx     context.Context
 	buf     []byte
+	carried uint64 // bytes of files in buf
 	first   uint32
 	last    uint32
 	scratch []byte // a whole file, or a part of one
@@ -197,13 +198,13 @@ func (p *packer) flush() {
 	if len(p.buf) == 0 {
 		return
 	}
-	kind, enc, err := transfer.EncodeBlock(protocol.BlockData, p.buf, encoded.Get().([]byte))
+	kind, enc, err := transfer.EncodeBlock(protocol.BlockData, p.buf, takeBytes())
 	if err != nil {
 		p.give(readItem{err: err})
 		return
 	}
-	p.give(readItem{block: &transfer.Block{Kind: kind, First: p.first, Count: p.last - p.first + 1, Encoded: enc}})
-	p.buf = p.buf[:0]
+	p.give(readItem{block: &transfer.Block{Kind: kind, First: p.first, Count: p.last - p.first + 1, Encoded: enc}, content: p.carried})
+	p.buf, p.carried = p.buf[:0], 0
 }
 
 // add appends a record, in a new block if this one has no room.
@@ -216,7 +217,7 @@ func (p *packer) add(m *protocol.Piece) {
 	}
 	p.first, p.last = min(p.first, m.Entry), max(p.last, m.Entry)
 	p.buf = m.Append(p.buf)
-	p.s.sent.Add(uint64(len(m.Data)))
+	p.carried += uint64(len(m.Data))
 }
 
 // file sends one file; it reports whether the file is to be tried once more.

@@ -15,7 +15,11 @@ import (
 var ErrNoModule = errors.New("no such module")
 
 // encoded recycles the bytes of dead blocks.
-var encoded = sync.Pool{New: func() any { return []byte(nil) }}
+var encoded = sync.Pool{New: func() any { return new([]byte) }}
+
+func takeBytes() []byte { return (*encoded.Get().(*[]byte))[:0] }
+
+func giveBytes(b []byte) { encoded.Put(&b) }
 
 // Push runs one push and hands its notes to emit, in order, on the caller's
 // goroutine; it returns when the push is over. The last note is NoteSummary,
@@ -38,9 +42,7 @@ func (m *Manager) Push(ctx context.Context, req *Request, emit func(Note)) error
 	}
 	sum, parked := r.report(final, emit)
 	if len(parked) > 0 {
-		if err := m.late(req, r, parked, time.Now(), &sum, emit); err != nil {
-			return err
-		}
+		m.late(req, r, parked, time.Now(), &sum, emit)
 	}
 	emit(NoteSummary{sum})
 	return nil
@@ -66,7 +68,7 @@ func (r *run) deliver(emit func(Note)) (finalNote, error) {
 	for {
 		n, ok := r.notes.take()
 		if !ok {
-			return finalNote{}, ErrShutdown
+			return r.cutOff(time.Now(), emit)
 		}
 		if f, ok := n.(finalNote); ok {
 			return f, nil
@@ -75,15 +77,63 @@ func (r *run) deliver(emit func(Note)) (finalNote, error) {
 	}
 }
 
+// cutOff ends the notes of a push when the daemon was shut down under it. The
+// owner is gone, so that the machine is this goroutine's.
+func (r *run) cutOff(now time.Time, emit func(Note)) (finalNote, error) {
+	if !r.o.Decided() {
+		return finalNote{}, ErrShutdown
+	}
+	r.o.CutOff(now, "the daemon was shut down")
+	for _, e := range r.o.Events() {
+		if p, ok := e.(EvProblem); ok {
+			emit(NoteProblem{p.Member, p.Problem.Path, p.Problem.Text, p.Problem.Warning})
+		}
+	}
+	return r.final(now), nil
+}
+
+// unserved tells of parked members that could not be served after the others.
+func unserved(parked []RosterMember, why error, sum *Summary, emit func(Note)) {
+	for _, p := range parked {
+		emit(NoteMember{MemberResult: MemberResult{RosterMember: p, Outcome: MemberFailed,
+			Text: "it held the others back and could not be served after them: " + why.Error()}})
+	}
+	sum.Failed += len(parked)
+	if sum.Ending == EndedDone {
+		sum.Ending = EndedPartial
+	}
+}
+
+// share divides what the daemon may use among its running pushes: the limit of
+// the rate, and the memory of the windows.
+func (m *Manager) share() {
+	var running []*run
+	for _, r := range m.runs {
+		if !r.over {
+			running = append(running, r)
+		}
+	}
+	for _, r := range running {
+		r.s.SetWindow(max(leastWindow, transfer.DefaultWindow/len(running)))
+		if m.cfg.RateCap > 0 {
+			r.s.SetCap(max(1, m.cfg.RateCap/int64(len(running))))
+		}
+	}
+}
+
+// leastWindow is what a push gets however many are running.
+const leastWindow = 1 << 20 // bytes
+
 // late serves parked members by a push of their own: the same manifest, from
 // the spool. What they had stored completely is used. Of several, those that
 // hold the others back are parked again.
-func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.Time, sum *Summary, emit func(Note)) error {
+func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.Time, sum *Summary, emit func(Note)) {
 	again := *req
 	again.Roster, again.Absent = parked, nil
 	l, err := m.begin(func(now time.Time) (*run, error) { return m.start(now, &again, r.src.spool) })
 	if err != nil {
-		return err
+		unserved(parked, err, sum, emit)
+		return
 	}
 	defer l.src.close()
 	pass := func(n Note) {
@@ -100,7 +150,8 @@ func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.T
 	}
 	final, err := l.deliver(pass)
 	if err != nil {
-		return err
+		unserved(parked, err, sum, emit)
+		return
 	}
 	part, rest := l.report(final, pass)
 	sum.Late += part.Done
@@ -114,9 +165,8 @@ func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.T
 		sum.Ending = EndedPartial
 	}
 	if len(rest) > 0 {
-		return m.late(req, l, rest, since, sum, emit)
+		m.late(req, l, rest, since, sum, emit)
 	}
-	return nil
 }
 
 // start makes the machine of a push and its source: a walk, or a spool that
@@ -166,17 +216,17 @@ func (m *Manager) start(now time.Time, req *Request, spooled *spool) (*run, erro
 	}
 	m.streams++
 	r.s = transfer.NewSender(transfer.SenderConfig{Stream: m.streams, Members: len(req.Roster), SymbolSize: symbol,
-		Window: transfer.DefaultWindow / (1 + len(m.runs)), Rate: transfer.RateConfig{Cap: m.cfg.RateCap},
-		Release: func(b []byte) { encoded.Put(b[:0]) }}, now)
+		Rate: transfer.RateConfig{Cap: m.cfg.RateCap}, Release: giveBytes}, now)
 	// Two pushes of one daemon never share an id, whatever the clock does.
 	m.last = max(m.last+1, now.UnixNano())
 	id := protocol.PushID{Start: m.last, Origin: m.cfg.Self}
 	opt := req.Header.Options
 	r.o = NewOrigin(OriginConfig{ID: id, Stream: m.streams, DryRun: opt&protocol.OptDryRun != 0, AllOrNone: req.AllOrNone,
-		Hopeless: len(req.Absent) > 0, Park: park, Deletes: req.Verbose > 0 || opt&protocol.OptDryRun != 0,
+		Hopeless: req.lacking() > 0, Park: park, Deletes: req.Verbose > 0 || opt&protocol.OptDryRun != 0,
 		Wait: req.Wait, Timeout: req.Timeout, Roster: req.Roster, Sender: r.s,
 		HeaderBlock: transfer.Block{Kind: kind, Encoded: enc}, Lock: &ownLock{m, id, req.Header.Module, req.Header.Paths}}, now)
 	m.runs = append(m.runs, r)
+	m.share()
 	r.notes.put(NoteStart{id})
 	return r, nil
 }
