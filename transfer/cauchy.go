@@ -1,13 +1,17 @@
 package transfer
 
-import "github.com/klauspost/reedsolomon"
+import (
+	"github.com/klauspost/reedsolomon"
+
+	"makuo/protocol"
+)
 
 // Parity: a systematic maximum distance separable code over GF(2^8), in the
 // manner of RFC 5052 and RFC 5510, but with a Cauchy matrix (Bloemer et al., "An
 // XOR-based erasure-resilient coding scheme", 1995) instead of a Vandermonde
 // matrix, because that gives a closed form for every inverse.
 //
-//  1. A block of k source symbols has the parity symbols k .. maxIndex. Symbol x
+//  1. A block of k source symbols has the parity symbols k .. 254. Symbol x
 //     is the sum over all source symbols y of coefficient(k, x, y) times source
 //     y, byte by byte; the last source symbol counts as padded with zeros.
 //  2. coefficient(k, x, y) = (k + y) / (x + y), + being exclusive or: a Cauchy
@@ -18,9 +22,6 @@ import "github.com/klauspost/reedsolomon"
 //     what the sources present contribute is a syndrome; the syndromes are an
 //     L x L Cauchy matrix times the lost sources. Its inverse costs L x L steps, and
 //     the whole rebuilding L x k multiplications of symbols, whatever L is.
-
-// maxIndex is the largest index of a symbol.
-const maxIndex = 254
 
 // field is the library's multiplication of a slice by a constant.
 var field reedsolomon.LowLevel
@@ -79,8 +80,8 @@ func encodeParity(block []byte, size, first int, dst [][]byte) {
 
 // rebuilder is the working space of rebuild, for one block at a time.
 type rebuilder struct {
-	ys, xs  [maxIndex]byte // lost sources, parity symbols
-	u, v    [maxIndex]byte // factors of the inverse's columns and rows
+	ys, xs  [protocol.MaxIndex]byte // lost sources, parity symbols
+	u, v    [protocol.MaxIndex]byte // factors of the inverse's columns and rows
 	scratch []byte
 }
 

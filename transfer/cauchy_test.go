@@ -7,12 +7,14 @@ import (
 	"testing"
 
 	"github.com/klauspost/reedsolomon"
+
+	"makuo/protocol"
 )
 
 // encodeAll returns the block cut into all its 255 symbols, padded.
 func encodeAll(block []byte, size int) [][]byte {
 	k := symbols(len(block), size)
-	all := make([][]byte, maxIndex+1)
+	all := make([][]byte, protocol.MaxIndex+1)
 	for i := range all {
 		all[i] = make([]byte, size)
 		if i < k {
@@ -62,14 +64,14 @@ func TestAnyKSymbolsRebuildTheBlock(t *testing.T) {
 		for lost := range min(k, 20) + 1 {
 			for range 10 { // as many random sources lost, random parity
 				chosen := append(rng.Perm(k)[lost:], make([]int, lost)...)
-				for i, x := range rng.Perm(maxIndex + 1 - k)[:lost] {
+				for i, x := range rng.Perm(protocol.MaxIndex + 1 - k)[:lost] {
 					chosen[k-lost+i] = k + x
 				}
 				check(chosen)
 			}
 		}
 		for range 20 { // any symbols
-			check(rng.Perm(maxIndex + 1)[:k])
+			check(rng.Perm(protocol.MaxIndex + 1)[:k])
 		}
 	}
 }
@@ -109,7 +111,7 @@ func FuzzRebuild(f *testing.F) {
 			return
 		}
 		var r rebuilder
-		chosen := rand.New(rand.NewPCG(seed, 0)).Perm(maxIndex + 1)[:k]
+		chosen := rand.New(rand.NewPCG(seed, 0)).Perm(protocol.MaxIndex + 1)[:k]
 		if got := rebuildFrom(&r, encodeAll(block, int(size)), k, int(size), chosen); !bytes.Equal(got[:len(block)], block) {
 			t.Fatalf("%d symbols of %d: not rebuilt from %v", k, size, chosen)
 		}
