@@ -138,8 +138,8 @@ func asking(seq, id uint32, need int, missing ...int) *protocol.Feedback {
 	return &protocol.Feedback{Stream: 1, Room: 1 << 20, Highest: seq, Received: seq, Naks: []protocol.Nak{{Block: id, Need: uint8(need), Missing: m.appendMissing(nil)}}}
 }
 
-// repairSender returns a sender that has sent one block of ten symbols and,
-// behind it, a block that is still to be sent, so that nothing is generous.
+// repairSender returns a sender that has sent one block of ten symbols and
+// knows of no loss, so that it is not generous.
 func repairSender(t *testing.T, members int) (*Sender, *time.Time) {
 	now := time.Unix(1000, 0)
 	s := NewSender(SenderConfig{Stream: 1, Members: members, SymbolSize: testSymbol, Rate: RateConfig{Start: 1 << 40, Floor: 1 << 40}}, now)
@@ -243,6 +243,33 @@ func TestSourcesFollowWhenParityIsUsedUp(t *testing.T) {
 	}
 	if st := s.Stats(); st.Repaired != 300 || st.Parity != 245 {
 		t.Errorf("%+v", st)
+	}
+	for member := range 2 {
+		s.HandleFeedback(*now, member, asking(s.Packets(), 0, 1, 3+member))
+	}
+	if got := sendAll(s, now); fmt.Sprint(got) != "[3 4]" {
+		t.Errorf("two lack one source each: sent %v", got)
+	}
+}
+
+// With nothing behind the block, repairs are sent that make up for the loss of
+// repairs, but not for ever.
+func TestTheTailIsGenerous(t *testing.T) {
+	s, now := repairSender(t, 2)
+	m := &s.losses.members[1]
+	m.quick, m.slow = lossAverage{100, 2000}, lossAverage{100, 2000}
+	s.HandleFeedback(*now, 0, asking(10, 0, 2, 3, 7))
+	if got := sendAll(s, now); fmt.Sprint(got) != "[10 11]" {
+		t.Errorf("a member without losses was sent %v", got)
+	}
+	s.HandleFeedback(*now, 1, asking(12, 0, 2, 3, 7))
+	if got := sendAll(s, now); fmt.Sprint(got) != "[12 13 14]" {
+		t.Errorf("a member that loses 5 %% was sent %v", got)
+	}
+	s.spent = tailPackets
+	s.HandleFeedback(*now, 1, asking(15, 0, 2, 3, 7))
+	if got := sendAll(s, now); fmt.Sprint(got) != "[15 16]" {
+		t.Errorf("when all is spent, %v", got)
 	}
 }
 
