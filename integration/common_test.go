@@ -4,6 +4,7 @@ package integration
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,7 +17,15 @@ import (
 	"makuo/integration/trees"
 )
 
-func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given { // most of a scenario is waiting, on two processors too
+		flag.Set("test.parallel", "4")
+	}
+	os.Exit(lab.Main(m))
+}
 
 // stageDir is the directory at a base's root where members stage.
 const stageDir = ".makuo-stage"

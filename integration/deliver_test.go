@@ -120,6 +120,7 @@ func pushUnchanged(t *testing.T, l *lab.Lab, path string, args []string) {
 
 // TestAnnouncement is the session that KLab announced makuosan with.
 func TestAnnouncement(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, lab.Options{Hosts: 2, Names: []string{"src", "dst"}})
 	src := l.Host(0)
 	for _, h := range l.Hosts() {

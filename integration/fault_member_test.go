@@ -16,6 +16,7 @@ import (
 // tests h0 is the origin, h1 is spared and h2 is hit.
 
 func TestMemberKilled(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	h1, h2 := s.members[0], s.members[1]
 	run := s.beginSending("--timeout", "5")
@@ -33,6 +34,7 @@ func TestMemberKilled(t *testing.T) {
 // TestMemberStoppedAndBack halts a member for 10 seconds, less than it takes to
 // be lost: it finishes with the push, at most late.
 func TestMemberStoppedAndBack(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	run := s.beginSending()
 	d := s.members[1].Daemon()
@@ -47,6 +49,7 @@ func TestMemberStoppedAndBack(t *testing.T) {
 
 // TestMemberStoppedTooLong halts a member until it is lost.
 func TestMemberStoppedTooLong(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	h1, h2 := s.members[0], s.members[1]
 	run := s.beginSending("--timeout", "3")
@@ -62,6 +65,7 @@ func TestMemberStoppedTooLong(t *testing.T) {
 }
 
 func TestMemberCutOff(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	run := s.beginSending()
 	s.members[1].Cut()
@@ -75,6 +79,7 @@ func TestMemberCutOff(t *testing.T) {
 
 // TestOriginCutOff cuts the origin's own cable: everybody is away at once.
 func TestOriginCutOff(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	run := s.beginSending()
 	s.origin.Cut()
@@ -88,7 +93,8 @@ func TestOriginCutOff(t *testing.T) {
 
 // TestMemberFull has a member whose base is too small from the start.
 func TestMemberFull(t *testing.T) {
-	s := newSite(t, lab.Options{BaseSizes: map[int]string{2: "32m"}})
+	t.Parallel()
+	s := newSite(t, lab.Options{BaseSizes: map[int]string{2: fullSize}})
 	h1, h2 := s.members[0], s.members[1]
 	r := s.push()
 	wantExit(t, r, 2)
@@ -102,6 +108,7 @@ func TestMemberFull(t *testing.T) {
 // TestMemberRunsFull has a member whose base is filled by somebody else while
 // the push is under way.
 func TestMemberRunsFull(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{BaseSizes: map[int]string{2: fmt.Sprintf("%dm", bigSize>>20+40)}})
 	h1, h2 := s.members[0], s.members[1]
 	run := s.beginSending()
@@ -121,6 +128,7 @@ const nobody = 65534
 // TestMemberMayNotWrite has a member that runs as an ordinary user and has a
 // directory that belongs to somebody else.
 func TestMemberMayNotWrite(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, lab.Options{Hosts: 3, RateMbit: 100, CutTrains: true})
 	h1, h2 := l.Host(1), l.Host(2)
 	check(t, os.Chown(h2.Base(), nobody, nobody))
@@ -158,6 +166,7 @@ func TestMemberMayNotWrite(t *testing.T) {
 // TestNameInTheWay has members with a name that the daemon cannot remove: a
 // mount point where a file is to be, and a file that is immutable.
 func TestNameInTheWay(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, lab.Options{Hosts: 4, RateMbit: 100, CutTrains: true})
 	write(t, l.Host(0), "site/way/below", "version 1")
 	s := startSite(t, l)
@@ -188,6 +197,7 @@ func TestNameInTheWay(t *testing.T) {
 // TestDeleteMeetsAMountPoint has a member with a mount point below a directory
 // that is to be deleted.
 func TestDeleteMeetsAMountPoint(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	h1, h2 := s.members[0], s.members[1]
 	h2.Shell("mount -t tmpfs none site/old/deep; echo precious >site/old/deep/file")

@@ -11,6 +11,7 @@ import (
 )
 
 func TestOriginKilledBeforeItsDecision(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	run := s.beginSending()
 	s.origin.Kill()
@@ -27,6 +28,7 @@ func TestOriginKilledBeforeItsDecision(t *testing.T) {
 // TestOriginKilledAfterItsDecision strikes as soon as the decision is on disk:
 // members may or may not have heard of it, and all must come to follow it.
 func TestOriginKilledAfterItsDecision(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	run := s.begin()
 	run.WaitEvent("the decision", decided)
@@ -50,6 +52,7 @@ func TestOriginKilledAfterItsDecision(t *testing.T) {
 // TestOriginAndMembersKilledAfterTheDecision kills everybody at the decision:
 // what is on their disks must be enough.
 func TestOriginAndMembersKilledAfterTheDecision(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	run := s.begin()
 	run.WaitEvent("the decision", decided)
@@ -78,6 +81,7 @@ func TestOriginAndMembersKilledAfterTheDecision(t *testing.T) {
 // TestUnreadableDirectory has an origin that cannot list a directory: it says
 // so, and members delete nothing there.
 func TestUnreadableDirectory(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, lab.Options{Hosts: 3, RateMbit: 100, CutTrains: true})
 	origin := l.Host(0)
 	check(t, os.Chown(origin.Path(lab.StateDir), nobody, nobody))
@@ -114,6 +118,7 @@ func TestUnreadableDirectory(t *testing.T) {
 
 // TestCtrlC aborts a push from the keyboard: nothing changes anywhere.
 func TestCtrlC(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	run := s.beginSending()
 	run.Signal(syscall.SIGINT)
@@ -126,6 +131,7 @@ func TestCtrlC(t *testing.T) {
 
 // TestMsyncKilled ends msync without a word: the daemon aborts the push.
 func TestMsyncKilled(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	run := s.beginSending()
 	run.Signal(syscall.SIGKILL)
@@ -141,6 +147,7 @@ func TestMsyncKilled(t *testing.T) {
 // TestOriginTerminated stops the origin's daemon in order: the push in progress
 // is aborted and said to be.
 func TestOriginTerminated(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	run := s.beginSending()
 	s.origin.Leave()
@@ -157,6 +164,7 @@ func TestOriginTerminated(t *testing.T) {
 // TestTwoPushesOfOnePath lets two origins push the same path at once: one waits
 // for the other, and all end with the same tree.
 func TestTwoPushesOfOnePath(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	h1 := s.members[0]
 	write(t, h1, "site/d0/f000", "from h1")
@@ -171,6 +179,7 @@ func TestTwoPushesOfOnePath(t *testing.T) {
 
 // TestABusyPathIsNotWaitedForForever has a push that may not wait.
 func TestABusyPathIsNotWaitedForForever(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	h1 := s.members[0]
 	write(t, h1, "site/d0/f000", "from h1")
@@ -187,6 +196,7 @@ func TestABusyPathIsNotWaitedForForever(t *testing.T) {
 
 // TestTwoPushesOfDifferentPaths run side by side.
 func TestTwoPushesOfDifferentPaths(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	h1 := s.members[0]
 	for i := range 50 {

@@ -12,6 +12,7 @@ import (
 // TestMemberRestarted kills a member in the middle of a push and starts it again
 // at once: it is lost for this push, and whole.
 func TestMemberRestarted(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	h1, h2 := s.members[0], s.members[1]
 	run := s.beginSending("--timeout", "10")
@@ -28,6 +29,7 @@ func TestMemberRestarted(t *testing.T) {
 // TestSlowMember has a member on a link a tenth as fast as the others': all
 // arrive, the slow one perhaps late.
 func TestSlowMember(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{PortRateMbit: map[int]int{2: 10}})
 	r := s.push()
 	wantExit(t, r, 0)
@@ -40,6 +42,7 @@ func TestSlowMember(t *testing.T) {
 // where the tree has a directory, and where it has a file: both are replaced,
 // and nothing outside changes.
 func TestLinksAreNeverEntered(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	h1, h2 := s.members[0], s.members[1]
 	for _, h := range s.members {
@@ -60,6 +63,7 @@ func TestLinksAreNeverEntered(t *testing.T) {
 // TestFileChangesWhileItIsSent writes to a file at the origin all the time: the
 // push ends, and members have no mixture of versions.
 func TestFileChangesWhileItIsSent(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	run := s.beginSending()
 	write(t, s.origin, "site/big", "small now")
@@ -83,6 +87,7 @@ func TestFileChangesWhileItIsSent(t *testing.T) {
 // TestParentsAreNotPushed pushes a single file into a directory that the member
 // has with other rights: the directory is not part of the push.
 func TestParentsAreNotPushed(t *testing.T) {
+	t.Parallel()
 	l, h0, h1, _ := trio(t, lab.Options{})
 	l.Start()
 	wantExit(t, h0.Msync("-r", "tree"), 0)

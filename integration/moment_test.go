@@ -33,6 +33,7 @@ func seeds(t *testing.T) uint64 {
 // and every path, the one version or the other. Then the daemon starts again,
 // members come to rest at a whole version, and the next push repairs all.
 func TestKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, lab.Options{Hosts: 3, RateMbit: 100, CutTrains: true})
 	origin := l.Host(0)
 	makeVersions(t, origin)

@@ -27,6 +27,7 @@ func trio(t *testing.T, opt lab.Options) (l *lab.Lab, h0, h1, h2 *lab.Host) {
 }
 
 func TestTargets(t *testing.T) {
+	t.Parallel()
 	l, h0, h1, h2 := trio(t, lab.Options{})
 	l.Start()
 	wantExit(t, h0.Msync("-r", "-t", "h2", "tree"), 0)
@@ -43,6 +44,7 @@ func TestTargets(t *testing.T) {
 }
 
 func TestExpect(t *testing.T) {
+	t.Parallel()
 	l, h0, h1, h2 := trio(t, lab.Options{})
 	l.Start()
 	wantExit(t, h0.Msync("-r", "--expect", "3", "tree"), 3)
@@ -53,12 +55,14 @@ func TestExpect(t *testing.T) {
 }
 
 func TestNobodyThere(t *testing.T) {
+	t.Parallel()
 	_, h0, _, _ := trio(t, lab.Options{})
 	h0.Start()
 	wantExit(t, h0.Msync("-r", "tree"), 3)
 }
 
 func TestNoDaemon(t *testing.T) {
+	t.Parallel()
 	_, h0, _, _ := trio(t, lab.Options{})
 	r := h0.Msync("-r", "tree")
 	wantExit(t, r, 1)
@@ -70,6 +74,7 @@ func TestNoDaemon(t *testing.T) {
 
 // TestMissingMember has a member that was off when the deploy ran.
 func TestMissingMember(t *testing.T) {
+	t.Parallel()
 	l, h0, h1, h2 := trio(t, lab.Options{})
 	l.Start()
 	h2.Kill()
@@ -107,6 +112,7 @@ func TestMissingMember(t *testing.T) {
 }
 
 func TestLeftMemberIsNotMissing(t *testing.T) {
+	t.Parallel()
 	l, h0, h1, h2 := trio(t, lab.Options{})
 	l.Start()
 	h2.Leave()
@@ -118,6 +124,7 @@ func TestLeftMemberIsNotMissing(t *testing.T) {
 // TestSameNameTwice has two members with one name: the push says so, and success
 // means that both have the tree.
 func TestSameNameTwice(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, lab.Options{Hosts: 4, Names: []string{"h0", "h1", "twin", "twin"}})
 	h0 := l.Host(0)
 	write(t, h0, "tree/file", "content")
@@ -133,6 +140,7 @@ func TestSameNameTwice(t *testing.T) {
 }
 
 func TestNoReceive(t *testing.T) {
+	t.Parallel()
 	l, h0, h1, h2 := trio(t, lab.Options{})
 	h0.Start()
 	h1.Start()
@@ -145,6 +153,7 @@ func TestNoReceive(t *testing.T) {
 }
 
 func TestNoSend(t *testing.T) {
+	t.Parallel()
 	l, h0, h1, _ := trio(t, lab.Options{})
 	h0.Start("--no-send")
 	h1.Start()
@@ -156,7 +165,8 @@ func TestNoSend(t *testing.T) {
 }
 
 func TestAllOrNone(t *testing.T) {
-	s := newSite(t, lab.Options{BaseSizes: map[int]string{2: "32m"}})
+	t.Parallel()
+	s := newSite(t, lab.Options{BaseSizes: map[int]string{2: fullSize}})
 	r := s.push("--all-or-none")
 	wantExit(t, r, 4)
 	wantNamed(t, r, "h2", "space")
@@ -168,6 +178,7 @@ func TestAllOrNone(t *testing.T) {
 }
 
 func TestMaxDelete(t *testing.T) {
+	t.Parallel()
 	l, h0, h1, h2 := trio(t, lab.Options{})
 	l.Start()
 	for _, m := range []*lab.Host{h1, h2} {
@@ -188,6 +199,7 @@ func TestMaxDelete(t *testing.T) {
 }
 
 func TestEmptySource(t *testing.T) {
+	t.Parallel()
 	l, h0, h1, h2 := trio(t, lab.Options{})
 	l.Start()
 	wantExit(t, h0.Msync("-r"), 0)
@@ -203,8 +215,10 @@ func TestEmptySource(t *testing.T) {
 	wantEqual(t, h0, "", h1, h2)
 }
 
-// TestDryRun shows what a push would do and changes nothing anywhere.
+// TestDryRun shows what a push would do, each line marked, and changes nothing
+// anywhere.
 func TestDryRun(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, lab.Options{})
 	check(t, os.Remove(s.origin.Base("site/big")))
 	var before []string
@@ -221,6 +235,7 @@ func TestDryRun(t *testing.T) {
 			t.Errorf("nothing is said about %s: %s", m.Name, r)
 		}
 	}
+	r.Stdout = strings.ReplaceAll(r.Stdout, "(dryrun) ", "")
 	said, did := pathLines(r), pathLines(s.push("-v"))
 	if said != did {
 		t.Errorf("a dry run says\n%.1000s\n\nthe push did\n%.1000s", said, did)
@@ -237,6 +252,7 @@ func pathLines(r lab.Result) string {
 // TestCheck has a file with the right size and time and the wrong content, which
 // only a comparison of contents finds.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	l, h0, h1, h2 := trio(t, lab.Options{})
 	l.Start()
 	wantExit(t, h0.Msync("-r", "tree"), 0)
@@ -261,6 +277,7 @@ func TestCheck(t *testing.T) {
 
 // TestPatterns excludes names, which are then safe from --delete.
 func TestPatterns(t *testing.T) {
+	t.Parallel()
 	l, h0, h1, _ := trio(t, lab.Options{})
 	l.Start()
 	write(t, h0, "tree/sub/a.txt", "a")
@@ -278,6 +295,7 @@ func TestPatterns(t *testing.T) {
 // to the current directory, else relative to the base; without -r a directory
 // is its own entry only.
 func TestPathsAndDirectories(t *testing.T) {
+	t.Parallel()
 	l, h0, h1, h2 := trio(t, lab.Options{})
 	l.Start()
 	write(t, h0, "a/b/file", "content")
@@ -301,6 +319,7 @@ func TestPathsAndDirectories(t *testing.T) {
 // TestZooReplacesAndIsReplaced pushes one of everything over a tree of other
 // types under the same names, and back.
 func TestZooReplacesAndIsReplaced(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, lab.Options{Hosts: 2, CutTrains: true})
 	h0, h1 := l.Host(0), l.Host(1)
 	check(t, os.Mkdir(h0.Base("zoo"), 0o755))
@@ -319,6 +338,7 @@ func TestZooReplacesAndIsReplaced(t *testing.T) {
 
 // TestMembersAndStatus reads what is printed for people.
 func TestMembersAndStatus(t *testing.T) {
+	t.Parallel()
 	l, h0, _, h2 := trio(t, lab.Options{})
 	l.Start()
 	h2.Kill()

@@ -28,6 +28,10 @@ type site struct {
 // bigSize is the size of site/big: about 2 seconds at 100 Mbit/s.
 var bigSize = size[int64](24<<20, 128<<20)
 
+// fullSize is the size of a base that holds the old site and has no room for
+// the new one.
+var fullSize = fmt.Sprintf("%dm", bigSize>>20*3/4)
+
 // newSite makes a site with links of 100 Mbit/s, unless the options say
 // otherwise, and daemons with the given extra options.
 func newSite(t testing.TB, opt lab.Options, args ...string) *site {

@@ -237,7 +237,11 @@ func (p *pusher) show(ev control.Event) {
 		if text == "" {
 			text = control.Text(ev.Line())
 		}
-		p.screen.out(clean(string(text)))
+		if ev.Exit == control.ExitNobody || ev.Exit == control.ExitAborted {
+			p.screen.errLine("error: " + clean(string(text)))
+		} else {
+			p.screen.out(clean(string(text)))
+		}
 	case *control.Failed:
 		p.screen.errLine("error: " + clean(string(ev.Message)))
 	}

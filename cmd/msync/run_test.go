@@ -224,9 +224,9 @@ func TestExitStatuses(t *testing.T) {
 	}{
 		{0, &control.Summary{Done: 1}, summaryLine, ""},
 		{2, &control.Summary{Exit: 2, Text: "some"}, "some\n", ""},
-		{3, &control.Summary{Exit: 3, Reason: "2 members, 3 expected"}, "nothing sent: 2 members, 3 expected\n", ""},
-		{3, &control.Summary{Exit: 3}, "nothing sent: there is nobody to push to\n", ""},
-		{4, &control.Summary{Exit: 4, Reason: "--all-or-none"}, "aborted, nothing was changed anywhere: --all-or-none\n", ""},
+		{3, &control.Summary{Exit: 3, Reason: "2 members, 3 expected"}, "", "error: nothing sent: 2 members, 3 expected\n"},
+		{3, &control.Summary{Exit: 3}, "", "error: nothing sent: there is nobody to push to\n"},
+		{4, &control.Summary{Exit: 4, Reason: "--all-or-none"}, "", "error: aborted, nothing was changed anywhere: --all-or-none\n"},
 		{2, &control.Summary{Exit: 77, Text: "odd"}, "odd\n", ""},
 		{1, &control.Failed{Exit: 1, Message: "this daemon does not send"}, "", "error: this daemon does not send\n"},
 		{2, &control.Failed{Exit: -1, Message: "odd"}, "", "error: odd\n"},

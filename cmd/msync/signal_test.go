@@ -41,7 +41,7 @@ func TestInterruptBeforeDecision(t *testing.T) {
 		emit(&control.Summary{Exit: 4, Reason: "interrupted"})
 		return ctx.Err()
 	}
-	l.expect(4, "aborted, nothing was changed anywhere: interrupted\n", abortingLine, "-r")
+	l.expect(4, "", abortingLine+"error: aborted, nothing was changed anywhere: interrupted\n", "-r")
 	l.b.push = func(ctx context.Context, _ *control.PushRequest, emit func(control.Event)) error {
 		l.signals <- syscall.SIGTERM
 		<-ctx.Done()

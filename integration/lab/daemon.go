@@ -105,7 +105,7 @@ func (d *Daemon) Terminate() {
 	}
 	d.stopped = true
 	d.Signal(syscall.SIGTERM)
-	d.Signal(syscall.SIGCONT)
+	d.cmd.Process.Signal(syscall.SIGCONT) // in case it is stopped; it may be gone already
 }
 
 // Reap waits for the end of a daemon that was asked to end, and ends it by

@@ -167,6 +167,8 @@ func progress(s *push.Status) *control.Progress {
 		switch m.State {
 		case push.MemberActive:
 			p.Members.Active++
+		case push.MemberParked:
+			p.Members.Parked++
 		case push.MemberStaged:
 			p.Members.Staged++
 		case push.MemberDone:

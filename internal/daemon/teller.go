@@ -48,6 +48,9 @@ func (t *teller) note(note push.Note) {
 			p.Severity = control.SeverityWarning
 		}
 		t.emit(p)
+	case push.NoteParked:
+		t.emit(&control.Problem{Severity: control.SeverityWarning, Member: e.Member,
+			Message: control.Text("holds the others back and is served after them: " + e.Why)})
 	case push.NoteDecided:
 		t.emit(&control.Decided{Push: t.id.String()})
 	case push.NotePath:
@@ -89,13 +92,17 @@ func (t *teller) path(e *push.NotePath) {
 }
 
 var outcomes = map[push.MemberState]string{push.MemberDone: control.OutcomeDone, push.MemberFailed: control.OutcomeFailed,
-	push.MemberLost: control.OutcomeLost, push.MemberRefused: control.OutcomeRefused, push.MemberAborted: control.OutcomeAborted}
+	push.MemberLost: control.OutcomeLost, push.MemberRefused: control.OutcomeRefused, push.MemberAborted: control.OutcomeAborted,
+	push.MemberLate: control.OutcomeLate}
 
 func (t *teller) member(e *push.NoteMember) {
 	m := &control.Member{Name: e.Name, Addr: e.Addr.Addr().String(), Outcome: outcomes[e.Outcome], Message: control.Text(e.Text),
 		Counts: control.Counts{Changed: e.Counts.Changed, Deleted: e.Counts.Deleted, Errors: e.Counts.Errors,
 			Warnings: e.Counts.Warnings, Bytes: e.Counts.Bytes},
-		CommitMS: float64(e.Took) / float64(time.Millisecond)}
+		CommitMS: float64(e.Took) / float64(time.Millisecond), DelayMS: float64(e.Delay) / float64(time.Millisecond)}
+	if e.Maybe {
+		m.Message += "; it may have the new tree: the order to commit had been sent"
+	}
 	if e.Outcome == push.MemberLost {
 		m.LastHeard, m.Stage = e.LastHeard, e.Where
 	}
@@ -107,7 +114,7 @@ func (t *teller) member(e *push.NoteMember) {
 }
 
 func (t *teller) summary(s *push.Summary) {
-	c := &control.Summary{DryRun: t.dry(), Done: s.Done, Failed: s.Failed, Lost: s.Lost, Missing: s.Missing,
+	c := &control.Summary{DryRun: t.dry(), Done: s.Done, Late: s.Late, Failed: s.Failed, Lost: s.Lost, Missing: s.Missing,
 		Entries: s.Entries, Files: s.Files, Bytes: s.Bytes, BytesSent: s.SentBytes, BytesRepaired: s.RepairedBytes,
 		Seconds: s.Took.Seconds(), CommitSkewMS: float64(s.Skew) / float64(time.Millisecond), Reason: control.Text(s.Reason)}
 	switch s.Ending {

@@ -69,7 +69,8 @@ type Manager struct {
 	pkts    []protocol.Data
 	wg      sync.WaitGroup
 	closing bool
-	now     time.Time // of the event being handled
+	closed  chan struct{} // by Close
+	now     time.Time     // of the event being handled
 }
 
 type streamKey struct {
@@ -82,7 +83,7 @@ const maxMemberRuns = 256
 
 // New returns a Manager and takes over what Recover found.
 func New(cfg Config) *Manager {
-	m := &Manager{cfg: cfg, log: cfg.Log, modules: make(map[string]*tree.Module), members: make(map[streamKey]*memberRun)}
+	m := &Manager{cfg: cfg, log: cfg.Log, modules: make(map[string]*tree.Module), members: make(map[streamKey]*memberRun), closed: make(chan struct{})}
 	for _, mod := range cfg.Modules {
 		m.modules[mod.Name()] = mod
 	}
@@ -249,7 +250,7 @@ func (m *Manager) tryLock(id protocol.PushID, name, module string, paths []strin
 func (m *Manager) preempt(id protocol.PushID) bool {
 	for _, r := range m.members {
 		if r.m.ID() == id && r.m.Preemptible(m.now) {
-			r.m.Preempt()
+			r.m.Preempt(m.now)
 			m.locks.Release(id)
 			return true
 		}
@@ -282,7 +283,7 @@ func (m *Manager) Gone(now time.Time, s protocol.Session, why string, missing bo
 		}
 	}
 	for _, r := range m.members {
-		if r.origin == s {
+		if r.origin == s && !missing {
 			r.m.OriginGone(now)
 		}
 	}
@@ -348,6 +349,9 @@ func (m *Manager) Poll(now time.Time) time.Time {
 	for _, r := range slices.Clone(m.runs) {
 		next = earlier(next, r.poll(now))
 		next = earlier(next, m.sendData(now, r))
+		if r.o.urgent {
+			next = earlier(next, r.poll(now)) // the last packet is out
+		}
 		if r.o.Over() {
 			m.runs = slices.DeleteFunc(m.runs, func(x *run) bool { return x == r })
 		}
@@ -499,18 +503,25 @@ func (m *Manager) Shutdown(now time.Time) {
 		r.o.Abort(now, "the daemon "+m.cfg.Name+" is shutting down")
 	}
 	for _, r := range m.members {
-		r.m.Fail(now, "the daemon is shutting down")
+		if r.m.state != undecided { // what was staged then stays for the next start
+			r.m.Fail(now, "the daemon is shutting down")
+		}
 	}
 }
 
 // Quiet reports whether no push has anything left to say.
 func (m *Manager) Quiet() bool {
 	for _, r := range m.members {
-		if r.m.TakesPart() || !r.m.log.empty() {
+		if r.m.TakesPart() && r.m.state != undecided || !r.m.log.empty() {
 			return false
 		}
 	}
-	return len(m.runs) == 0
+	for _, r := range m.runs {
+		if !r.over || r.o.repeats < endHeard {
+			return false
+		}
+	}
+	return true
 }
 
 // ErrShutdown ends pushes that a shutdown cut short.
@@ -518,6 +529,7 @@ var ErrShutdown = errors.New("the daemon was shut down")
 
 // Close ends all goroutines. Undecided stages stay on disk.
 func (m *Manager) Close() {
+	close(m.closed)
 	for _, r := range m.runs {
 		r.cancel()
 		r.src.jobs.close()

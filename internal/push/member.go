@@ -89,7 +89,8 @@ type Member struct {
 	heard    time.Time      // from the origin
 	silence  time.Duration
 	locked   bool
-	answered uint8 // attempt answered with Locked, Busy or Yielded ...
+	granted  uint8 // attempt answered with Locked
+	answered uint8 // attempt answered with Busy or Yielded ...
 	how      protocol.RecordType
 	blocker  protocol.PushID
 
@@ -218,10 +219,16 @@ func (m *Member) HandleState(now time.Time, st *protocol.State) {
 
 // act does what the newest state message asks for, as far as it can be done.
 func (m *Member) act(now time.Time) {
+	if m.state == over {
+		return
+	}
 	switch m.st.Phase {
 	case protocol.PhaseLock:
-		if m.state == asking {
+		switch {
+		case m.state == asking:
 			m.lock(now)
+		case m.state == streaming && m.granted != m.st.Attempt:
+			m.grant(now) // it was told to give the lock back, and missed that
 		}
 	case protocol.PhaseYield:
 		m.yield(now)
@@ -247,12 +254,18 @@ func (m *Member) lock(now time.Time) {
 		m.state, m.outcome = finished, "refused"
 	case ok:
 		m.locked, m.state = true, streaming
-		m.record(now, protocol.Record{Type: protocol.RecordLocked, Attempt: m.st.Attempt})
+		m.grant(now)
 		m.emit(EvBegin{m.header})
 	case m.how != protocol.RecordBusy || m.answered != m.st.Attempt || m.blocker != holder.ID:
 		m.how, m.answered, m.blocker = protocol.RecordBusy, m.st.Attempt, holder.ID
 		m.record(now, protocol.Record{Type: protocol.RecordBusy, Attempt: m.st.Attempt, Holder: holder.ID, Name: holder.Name})
 	}
+}
+
+// grant says that the lock is held, for the present attempt.
+func (m *Member) grant(now time.Time) {
+	m.granted = m.st.Attempt
+	m.record(now, protocol.Record{Type: protocol.RecordLocked, Attempt: m.granted})
 }
 
 // yield gives the lock back; nothing has been sent yet, so that the target, if
@@ -274,6 +287,9 @@ func (m *Member) yield(now time.Time) {
 }
 
 func (m *Member) flush(now time.Time) {
+	if m.state == undecided {
+		m.state = staged // the origin is back and has not decided
+	}
 	if m.state == streaming && m.compared == m.st.Batches && m.busy == 0 && m.r.Complete(m.st.Blocks) {
 		m.state, m.lastWork = staging, now
 		m.emit(EvStage{})
@@ -289,12 +305,9 @@ func (m *Member) commit(now time.Time) {
 		}
 		m.state, m.lastWork = committing, now
 		m.emit(EvCommit{})
-	case streaming, staging:
-		// The origin goes on without us; what we have cannot be committed.
-		if m.state == streaming {
-			m.fail(now, "the push was committed before everything had arrived here")
-		}
 	}
+	// In stream or stage we are parked: the others commit without us, and a
+	// push of our own follows.
 }
 
 // finish takes the end of the push.
@@ -319,6 +332,9 @@ func (m *Member) finish(now time.Time) {
 }
 
 func (m *Member) end(outcome string) {
+	if m.state == over {
+		return
+	}
 	m.cfg.Admit.Release(m.id)
 	m.locked = false
 	m.state = over
@@ -461,6 +477,7 @@ func (m *Member) CommitDone(now time.Time, c protocol.Counts, took time.Duration
 		m.outcome = "done"
 	}
 	m.state = finished
+	m.heard = now // an origin that was silent meanwhile is to learn of it
 	m.act(now)
 }
 
@@ -479,18 +496,23 @@ func (m *Member) HandleAnswer(now time.Time, a *protocol.Answer) {
 	}
 }
 
-// OriginGone says that the origin's session has ended.
+// OriginGone says that the origin's session has ended: nobody is left to be
+// told anything.
 func (m *Member) OriginGone(now time.Time) {
-	if m.state < finished {
-		m.heard = now.Add(-m.silence)
-		m.patience(now)
+	switch m.state {
+	case staged:
+		m.doubt(now)
+	case undecided, staging, committing, over:
+	default:
+		m.discard(true)
+		m.end("its origin was lost")
 	}
 }
 
-// Preempt ends a push whose origin is silent in favour of another one.
-func (m *Member) Preempt() {
-	m.discard(true)
-	m.end("ended by a newer push: its origin had fallen silent")
+// Preempt ends a push whose origin is silent in favour of another one. An
+// origin that comes back is told.
+func (m *Member) Preempt(now time.Time) {
+	m.fail(now, "ended by a newer push: its origin had fallen silent")
 }
 
 // patience ends or questions a push whose origin is silent.
@@ -503,13 +525,21 @@ func (m *Member) patience(now time.Time) {
 		}
 	case undecided:
 		if now.Sub(m.unsure) >= undecidedFor {
-			m.discard(false)
-			m.end("undecided for too long: discarded")
+			m.fail(now, "discarded: nobody knew for ten minutes how the push had ended")
 		}
 	case committing, staging, over:
+	case finished:
+		// An origin that comes back must hear how it ended here, or it would
+		// wait for ever: any packet of this host is a sign of life to it.
+		if quiet >= m.silence && m.log.empty() || quiet >= undecidedFor {
+			m.end(m.outcome)
+		}
+	case asking, streaming:
+		if quiet >= m.silence {
+			m.fail(now, fmt.Sprintf("it had not heard from the origin for %v and discarded the push", m.silence))
+		}
 	default:
 		if quiet >= m.silence {
-			m.discard(true)
 			m.end("its origin was lost")
 		}
 	}
@@ -537,6 +567,9 @@ func (m *Member) Poll(now time.Time) (outs []MemberOut, next time.Time) {
 		return nil, time.Time{}
 	}
 	next = m.heard.Add(m.silence)
+	if m.state == finished && !m.log.empty() {
+		next = m.heard.Add(undecidedFor)
+	}
 	if m.state == undecided {
 		if now.Sub(m.asked) >= queryEvery {
 			m.asked = now

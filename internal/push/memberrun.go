@@ -111,6 +111,9 @@ func (r *memberRun) begin(h *protocol.PushHeader) {
 	id, module := r.m.ID(), r.mgr.modules[h.Module]
 	r.jobs.put(func() {
 		r.dry = h.Options&protocol.OptDryRun != 0
+		if r.target != nil {
+			r.target.Close() // of an attempt that gave the lock back
+		}
 		t, err := module.Begin(id, h)
 		r.target, r.early, r.next, r.digest, r.failed, r.discard = t, make(map[uint32]earlyBatch), 0, 0, err, false
 		if err == nil {

@@ -39,6 +39,8 @@ type (
 	NoteWaiting struct{ Holder Holder }
 	// NoteProgress says where the push stands.
 	NoteProgress struct{ Status }
+	// NoteParked: a member holds the others back and is served after them.
+	NoteParked struct{ Member, Why string }
 	// NoteProblem: an error or warning; an empty member is the origin.
 	NoteProblem struct {
 		Member, Path, Text string
@@ -49,7 +51,10 @@ type (
 	// NotePath: what became (or would become) of a path at a member.
 	NotePath struct{ Action, Member, Path string }
 	// NoteMember: how the push ended at a roster member.
-	NoteMember struct{ MemberResult }
+	NoteMember struct {
+		MemberResult
+		Delay time.Duration // MemberLate: behind the others
+	}
 	// NoteSummary ends the push.
 	NoteSummary struct{ Summary }
 )
@@ -75,7 +80,8 @@ const (
 type Summary struct {
 	Ending        Ending
 	Reason        string // of EndedAborted
-	Done          int    // members in the pushed state
+	Done          int    // members in the pushed state, with the others
+	Late          int    // members in the pushed state, after the others
 	Failed        int    // members with errors, or that gave up or refused
 	Lost          int
 	Missing       int

@@ -17,6 +17,7 @@ const (
 	probeAfter     = time.Second            // of silence: is the member's port still open?
 	yieldAtMost    = time.Second            // wait for all to give the lock back
 	endRepeats     = 8                      // state messages of phase end or abort
+	endHeard       = 3                      // of them, a daemon that stops sends at least
 	maxOutstanding = 24                     // batches sent and not answered by all, or not yet read
 	fetchAtOnce    = 8                      // members whose logs are fetched at a time
 )
@@ -43,6 +44,7 @@ type OriginConfig struct {
 	AllOrNone   bool          // commit only if the whole roster is staged
 	Hopeless    bool          // with AllOrNone: somebody who should be in the roster is not
 	Deletes     bool          // fetch the members' deletion logs
+	Park        bool          // go on without members that hold the others back
 	Wait        time.Duration // for locks; 0: do not wait
 	Timeout     time.Duration // of a member's silence until it is lost
 	Roster      []RosterMember
@@ -67,14 +69,15 @@ const (
 
 // Origin is the machine of one push at its origin.
 type Origin struct {
-	cfg     OriginConfig
-	s       *transfer.Sender
-	index   map[protocol.Session]int
-	members []*originMember
-	state   originState
-	attempt uint8
-	started time.Time
-	since   time.Time // of the present state
+	cfg      OriginConfig
+	s        *transfer.Sender
+	index    map[protocol.Session]int
+	members  []*originMember
+	state    originState
+	attempt  uint8
+	started  time.Time
+	since    time.Time // of the present state
+	streamAt time.Time // when all locks were held
 
 	lastState time.Time
 	stateSeq  uint32
@@ -220,7 +223,8 @@ func (o *Origin) HandleFeedback(now time.Time, from protocol.Session, fb *protoc
 	}
 	m := o.members[i]
 	m.heard = now
-	if m.alive() {
+	if m.inStream() {
+		m.pace.add(fb)
 		o.s.HandleFeedback(now, i, fb)
 	}
 }
@@ -265,11 +269,7 @@ func (o *Origin) OfferBatch(now time.Time, entries int, b transfer.Block) {
 	o.offer(now, b)
 	o.offered++
 	bs := &batchState{count: entries, union: make([]byte, (entries+7)/8), any: make([]byte, (entries+7)/8)}
-	for _, m := range o.members {
-		if m.alive() {
-			bs.left++
-		}
-	}
+	bs.left = o.count((*originMember).inStream)
 	o.batches = append(o.batches, bs)
 	o.urgent = true
 }
@@ -347,6 +347,7 @@ func (o *Origin) giveUp(now time.Time, why string) {
 	o.repeats = 0
 	for i, m := range o.members {
 		o.s.Drop(i)
+		m.maybe = false
 		m.startFetch(false)
 	}
 	o.enter(now, originCollecting)
@@ -367,7 +368,7 @@ func (o *Origin) advance(now time.Time) {
 		case originFlushing:
 			o.advanceFlushing(now)
 		case originCommitting:
-			if o.count(func(m *originMember) bool { return m.alive() && m.stage != MemberDone }) == 0 {
+			if o.count(func(m *originMember) bool { return m.inStream() && m.stage != MemberDone }) == 0 {
 				o.collect(now)
 			}
 		case originCollecting:
@@ -402,11 +403,12 @@ func (o *Origin) advanceLocking(now time.Time) {
 		o.busy(now, h)
 		return
 	}
-	if o.count(func(m *originMember) bool { return m.alive() && !m.locked }) == 0 {
+	if o.count(func(m *originMember) bool { return m.inStream() && !m.locked }) == 0 {
 		if o.cfg.AllOrNone && (o.cfg.Hopeless || o.count((*originMember).alive) < len(o.members)) {
 			o.giveUp(now, "not every member takes part, and --all-or-none was given")
 			return
 		}
+		o.streamAt = now
 		o.enter(now, originStreaming)
 		o.emit(EvLocked{})
 	}
@@ -449,7 +451,7 @@ func (o *Origin) advanceYielding(now time.Time) {
 	if now.Before(o.backoff) {
 		return
 	}
-	if o.count(func(m *originMember) bool { return m.alive() && !m.yielded }) > 0 && now.Sub(o.since) < yieldAtMost {
+	if o.count(func(m *originMember) bool { return m.inStream() && !m.yielded }) > 0 && now.Sub(o.since) < yieldAtMost {
 		return
 	}
 	o.attempt++
@@ -483,7 +485,7 @@ func (o *Origin) advanceFlushing(now time.Time) {
 	if o.noneLeft(now) {
 		return
 	}
-	waiting := o.count(func(m *originMember) bool { return m.alive() && m.stage != MemberStaged })
+	waiting := o.count(func(m *originMember) bool { return m.inStream() && m.stage != MemberStaged })
 	lacking := len(o.members) - o.count((*originMember).alive)
 	switch {
 	case o.cfg.AllOrNone && (lacking > 0 || o.cfg.Hopeless):
@@ -491,7 +493,7 @@ func (o *Origin) advanceFlushing(now time.Time) {
 	case waiting > 0:
 	case o.cfg.DryRun || !o.anythingToCommit():
 		for _, m := range o.members {
-			if m.alive() {
+			if m.inStream() {
 				m.stage = MemberDone
 			}
 		}
@@ -511,12 +513,14 @@ func (o *Origin) anythingToCommit() bool {
 	}) > 0
 }
 
+const nobodyLeft = "no member is left"
+
 // noneLeft aborts a push that has lost all its members.
 func (o *Origin) noneLeft(now time.Time) bool {
-	if o.count((*originMember).alive) > 0 {
+	if o.count((*originMember).inStream) > 0 {
 		return false
 	}
-	o.giveUp(now, "no member is left")
+	o.giveUp(now, nobodyLeft)
 	return true
 }
 

@@ -12,15 +12,17 @@ type MemberState uint8
 // States of a roster member. From MemberRefused on it is out of the push.
 const (
 	MemberActive MemberState = iota // asked for its lock, comparing, receiving
+	MemberParked                    // too slow for the stream: served when the others are done
 	MemberStaged
 	MemberDone
 	MemberRefused
 	MemberFailed
 	MemberLost
 	MemberAborted // in results only: the push was given up, nothing was changed there
+	MemberLate    // in results only: done, after the others
 )
 
-var memberStates = [...]string{"active", "staged", "done", "refused", "failed", "lost", "aborted"}
+var memberStates = [...]string{"active", "parked", "staged", "done", "refused", "failed", "lost", "aborted", "late"}
 
 // String returns the word used in the local API.
 func (s MemberState) String() string { return memberStates[s] }
@@ -41,12 +43,18 @@ type originMember struct {
 	doneAt    time.Time
 	text      string // why it refused, failed or was lost
 	where     string // how far it was when it was lost
-	maybe     bool   // lost after COMMIT was sent
+	maybe     bool   // lost when it could commit by itself, once that is decided
 	problems  *fetch
 	deletes   *fetch
+	pace      pace
+	holding   time.Time // since when the others wait for it; zero: they do not
+	held      uint32    // what they wait for
 }
 
 func (m *originMember) alive() bool { return m.stage < MemberRefused }
+
+// inStream reports whether the push waits for the member.
+func (m *originMember) inStream() bool { return m.alive() && m.stage != MemberParked }
 
 // whereabouts says for people how far the member is.
 func (m *originMember) whereabouts(o *Origin) string {
@@ -64,7 +72,7 @@ func (m *originMember) whereabouts(o *Origin) string {
 }
 
 func (m *originMember) startFetch(deletes bool) {
-	if m.stage == MemberLost || m.stage == MemberRefused {
+	if m.stage == MemberLost || m.stage == MemberRefused || m.stage == MemberParked {
 		return
 	}
 	if m.counts.Errors+m.counts.Warnings > 0 || m.stage == MemberFailed {
@@ -82,7 +90,7 @@ func (m *originMember) fetching() bool {
 // record takes one record of member i.
 func (o *Origin) record(now time.Time, i int, rec *protocol.Record) {
 	m := o.members[i]
-	if !m.alive() && rec.Type != protocol.RecordDone {
+	if !m.inStream() && rec.Type != protocol.RecordDone {
 		return
 	}
 	switch rec.Type {
@@ -153,17 +161,25 @@ func (o *Origin) out(now time.Time, i int, stage MemberState, why string) {
 		return
 	}
 	m.where = m.whereabouts(o)
+	parked := m.stage == MemberParked
 	m.stage, m.text = stage, why
-	o.s.Drop(i)
-	for k, b := range o.batches {
-		if o.answered+uint32(k) >= m.wants {
-			b.left--
-		}
+	if !parked {
+		o.s.Drop(i)
+		o.unanswered(m)
 	}
 	if o.state == originCollecting || o.state == originCommitting {
 		m.startFetch(o.cfg.Deletes)
 	}
 	o.emit(EvMember{Name: m.Name, State: stage, Text: why})
+}
+
+// unanswered takes the member off the batches that wait for its answer.
+func (o *Origin) unanswered(m *originMember) {
+	for k, b := range o.batches {
+		if o.answered+uint32(k) >= m.wants {
+			b.left--
+		}
+	}
 }
 
 // lose marks member i lost, unless its part is over.
@@ -176,6 +192,7 @@ func (o *Origin) lose(now time.Time, i int, why string) {
 		m.problems, m.deletes = nil, nil // its logs cannot be had any more
 		return
 	}
-	m.maybe = o.state == originCommitting || o.state == originDeciding
+	// What is staged there commits as soon as the order arrives.
+	m.maybe = o.state >= originFlushing && o.state <= originCommitting && !o.cfg.DryRun
 	o.out(now, i, MemberLost, why)
 }

@@ -67,6 +67,7 @@ type Out struct {
 func (o *Origin) Poll(now time.Time) (outs []Out, next time.Time) {
 	o.silence(now)
 	o.impatient(now)
+	o.parking(now)
 	o.advance(now)
 	if o.state == originOver {
 		return nil, time.Time{}
@@ -243,7 +244,7 @@ func (o *Origin) Result() Result {
 	var longest time.Duration
 	for _, m := range o.members {
 		mr := MemberResult{RosterMember: m.RosterMember, Outcome: m.stage, Text: m.text, Where: m.where,
-			LastHeard: m.heard, Maybe: m.maybe, Counts: m.counts, Took: m.took}
+			LastHeard: m.heard, Maybe: m.maybe && r.Committed, Counts: m.counts, Took: m.took}
 		if r.Committed && !m.doneAt.IsZero() {
 			mr.DoneAfter = m.doneAt.Sub(o.commitAt)
 			if m.doneAt.After(last) {

@@ -90,10 +90,11 @@ func (r *pendingRun) end(commit bool, why string) {
 		} else {
 			err = r.p.Discard()
 		}
+		r.p.Target().Close()
 		m.cfg.Post(func(now time.Time) {
 			m.log.Info("undecided push ended", zap.Stringer("push", r.p.ID), zap.Bool("committed", commit), zap.String("why", why), zap.Error(err))
 			if commit && err == nil {
-				if err := m.cfg.Store.Commit(r.p.ID, protocol.DefaultModule, now); err != nil {
+				if err := m.cfg.Store.Commit(r.p.ID, r.p.Header.Module, now); err != nil {
 					m.log.Warn("could not note the commit in the state directory", zap.Error(err))
 				}
 			}

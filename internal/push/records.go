@@ -15,6 +15,7 @@ type outlog struct {
 	fresh   int       // pending[len-fresh:] were never sent
 	due     time.Time // next repetition, valid if any was sent and is pending
 	pause   time.Duration
+	tries   int       // repetitions since anything was heard
 	hold    time.Time // fresh records are not sent before
 }
 
@@ -35,7 +36,7 @@ func (o *outlog) heard(n uint32) {
 	}
 	o.pending = append(o.pending[:0], o.pending[k:]...)
 	o.first = n
-	o.pause = 0
+	o.pause, o.tries = 0, 0
 }
 
 // empty reports whether all was heard.
@@ -62,11 +63,20 @@ func (o *outlog) poll(now time.Time, stream uint32, body int, base time.Duration
 		return nil
 	}
 	from := 0
-	if o.fresh < len(o.pending) && now.Before(o.due) {
-		from = len(o.pending) - o.fresh
+	switch old := len(o.pending) - o.fresh; {
+	case old == 0:
+		o.due = now.Add(base)
+	case now.Before(o.due):
+		from = old // what was sent before is not due yet
+	default:
+		// Five quick repetitions ride out loss; then the origin may be gone.
+		if o.tries++; o.tries <= 5 {
+			o.pause = base
+		} else {
+			o.pause = min(2*o.pause, time.Second)
+		}
+		o.due = now.Add(o.pause)
 	}
-	o.pause = min(max(base, 2*o.pause), time.Second)
-	o.due = now.Add(o.pause)
 	o.fresh = 0
 	return packRecords(stream, o.first+uint32(from), o.pending[from:], body)
 }

@@ -2,15 +2,20 @@ package push
 
 import "makuo/protocol"
 
-// report turns the end of a push into its last notes: path lines, how each
-// member ended, the summary.
-func (r *run) report(f finalNote, emit func(Note)) {
-	res, sum := f.result, f.summary
-	if res.Abort == "" && r.src.spool != nil {
+// report turns the end of a push into its last notes: path lines and how each
+// member ended. It returns the summary, and the members that are still to be
+// served because they were parked.
+func (r *run) report(f finalNote, emit func(Note)) (sum Summary, parked []RosterMember) {
+	res := f.result
+	sum = f.summary
+	if res.Abort == "" && r.pathLinesWanted() {
 		r.pathLines(&res, &sum, emit)
 	}
 	for _, m := range res.Members {
 		switch {
+		case m.Outcome == MemberParked && (res.Abort == "" || res.Abort == nobodyLeft):
+			parked = append(parked, m.RosterMember)
+			continue
 		case res.Abort != "" && m.Outcome < MemberRefused:
 			m.Outcome = MemberAborted
 		case m.Outcome == MemberDone && m.Counts.Errors > 0:
@@ -22,10 +27,12 @@ func (r *run) report(f finalNote, emit func(Note)) {
 			sum.Lost++
 		default:
 			sum.Done++
+			sum.Differing += m.Counts.Deleted
 		}
-		emit(NoteMember{m})
+		emit(NoteMember{MemberResult: m})
 	}
 	sum.Skew = res.Skew
+	nobody := len(res.Members) > 0 && sum.Failed+sum.Lost+len(parked) == len(res.Members)
 	absent := 0
 	for _, a := range r.req.Absent {
 		if a.Missing {
@@ -38,23 +45,23 @@ func (r *run) report(f finalNote, emit func(Note)) {
 		}
 	}
 	switch {
-	case res.Abort != "" && sum.Done == 0 && len(res.Members) > 0 && sum.Failed+sum.Lost >= len(res.Members):
+	case res.Abort != "" && nobody:
 		sum.Ending, sum.Reason = EndedPartial, res.Abort
 	case res.Abort != "":
 		sum.Ending, sum.Reason = EndedAborted, res.Abort
 	case sum.Failed+sum.Lost+absent > 0 || r.pathErrs > 0:
 		sum.Ending = EndedPartial
 	}
-	emit(NoteSummary{sum})
+	return sum, parked
 }
 
 // pathLines reads the spool back: what each member that is done changed.
 func (r *run) pathLines(res *Result, sum *Summary, emit func(Note)) {
 	var bits [bitsLen]byte
 	for n := range r.src.spool.count() {
-		b, err := r.src.spool.batch(n)
+		b, _, err := r.src.spool.batch(n)
 		if err != nil {
-			emit(NoteProblem{Text: "spool of the push: " + err.Error()})
+			emit(NoteProblem{Text: err.Error()})
 			return
 		}
 		for i, m := range res.Members {

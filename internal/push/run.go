@@ -37,6 +37,12 @@ type run struct {
 	problems problemSet
 	pathErrs int // the origin's own
 	over     bool
+	replay   bool // the manifest is read from the spool
+}
+
+// pathLinesWanted reports whether the report names paths.
+func (r *run) pathLinesWanted() bool {
+	return r.src.spool != nil && (r.req.Verbose > 0 || r.o.cfg.DryRun)
 }
 
 // problemSet knows the paths that were in error, by member; "" is the origin.
@@ -157,10 +163,14 @@ func (r *run) event(now time.Time, e Event) {
 	case EvWaiting:
 		r.notes.put(NoteWaiting{e.Holder})
 	case EvLocked:
-		go r.src.scan(r.ctx)
-		go r.src.reader(r.ctx)
+		if r.replay {
+			r.mgr.wg.Go(func() { r.src.replay(r.ctx) })
+		} else {
+			r.mgr.wg.Go(func() { r.src.scan(r.ctx) })
+		}
+		r.mgr.wg.Go(func() { r.src.reader(r.ctx) })
 	case EvWant:
-		if r.src.spool != nil {
+		if r.pathLinesWanted() {
 			if err := r.src.spool.setBits(e.Batch, e.Member, e.Change); err != nil {
 				r.o.Fail(now, "spool of the push: "+err.Error())
 			}
@@ -175,6 +185,10 @@ func (r *run) event(now time.Time, e Event) {
 		r.notes.put(NoteDecided{})
 	case EvProbe:
 		r.mgr.probe(r.o, e.Member)
+	case EvMember:
+		if e.State == MemberParked {
+			r.notes.put(NoteParked{e.Name, e.Text})
+		}
 	case EvProblem:
 		r.problem(e.Member, e.Problem.Path, e.Problem.Text, e.Problem.Warning)
 	case EvDeleted:
@@ -219,7 +233,7 @@ func (r *run) wanted(e EvWanted) {
 // decide writes the decision on a goroutine of its own: a sync takes long.
 func (r *run) decide() {
 	id, store := r.o.cfg.ID, r.mgr.cfg.Store
-	go func() {
+	r.mgr.wg.Go(func() {
 		err := store.Decide(id)
 		r.mgr.cfg.Post(func(now time.Time) {
 			if err == nil {
@@ -227,7 +241,7 @@ func (r *run) decide() {
 			}
 			r.o.DecisionWritten(now, err)
 		})
-	}()
+	})
 }
 
 // end stops the source and closes the notes with the report.

@@ -68,6 +68,12 @@ func newSource(m *tree.Module, h *protocol.PushHeader, symbolSize int) (*source,
 		scanned: make(chan scanItem, 4), read: make(chan readItem, 8), jobs: newQueue[readJob]()}, nil
 }
 
+func (s *source) close() {
+	if s.spool != nil {
+		s.spool.close()
+	}
+}
+
 // send hands v over unless the push has ended.
 func send[T any](ctx context.Context, c chan<- T, v T) error {
 	select {
@@ -83,27 +89,50 @@ func send[T any](ctx context.Context, c chan<- T, v T) error {
 func (s *source) scan(ctx context.Context) {
 	var digest uint64
 	spec := tree.ScanSpec{Header: s.header, Filter: s.filter, Problem: s.problem}
-	err := s.module.Scan(ctx, spec, func(b *protocol.Batch) error {
+	s.end(ctx, &digest, s.module.Scan(ctx, spec, func(b *protocol.Batch) error {
 		content := b.Append(nil)
 		if len(content) > protocol.MaxContent {
 			return fmt.Errorf("the manifest batch at %q is %d bytes long, the limit is %d", b.Entries[0].Path, len(content), protocol.MaxContent)
-		}
-		digest = protocol.ChainDigest(digest, content)
-		kind, enc, err := transfer.EncodeBlock(protocol.BlockManifest, content, encoded.Get().([]byte))
-		if err != nil {
-			return err
 		}
 		if s.spool != nil {
 			if err := s.spool.addBatch(content); err != nil {
 				return fmt.Errorf("spool of the push: %w", err)
 			}
 		}
-		s.entries.Add(uint64(len(b.Entries)))
-		err = send(ctx, s.scanned, scanItem{batch: b, block: transfer.Block{Kind: kind, First: b.First, Count: uint32(len(b.Entries)), Encoded: enc}})
-		s.wake()
+		return s.batch(ctx, b, content, &digest)
+	}))
+}
+
+// replay hands out the manifest that the spool holds: the same tree as
+// before, for members that were parked.
+func (s *source) replay(ctx context.Context) {
+	var digest uint64
+	var err error
+	for n := 0; n < s.spool.count() && err == nil; n++ {
+		var b *protocol.Batch
+		var content []byte
+		if b, content, err = s.spool.batch(n); err == nil {
+			err = s.batch(ctx, b, content, &digest)
+		}
+	}
+	s.end(ctx, &digest, err)
+}
+
+// batch hands out one batch.
+func (s *source) batch(ctx context.Context, b *protocol.Batch, content []byte, digest *uint64) error {
+	*digest = protocol.ChainDigest(*digest, content)
+	kind, enc, err := transfer.EncodeBlock(protocol.BlockManifest, content, encoded.Get().([]byte))
+	if err != nil {
 		return err
-	})
-	if send(ctx, s.scanned, scanItem{end: true, digest: digest, err: err}) == nil {
+	}
+	s.entries.Add(uint64(len(b.Entries)))
+	err = send(ctx, s.scanned, scanItem{batch: b, block: transfer.Block{Kind: kind, First: b.First, Count: uint32(len(b.Entries)), Encoded: enc}})
+	s.wake()
+	return err
+}
+
+func (s *source) end(ctx context.Context, digest *uint64, err error) {
+	if send(ctx, s.scanned, scanItem{end: true, digest: *digest, err: err}) == nil {
 		s.wake()
 	}
 }

@@ -16,6 +16,7 @@ type spool struct {
 	batches *os.File
 	bits    *os.File
 	offsets []int64 // of each batch; the last one is the end
+	shared  bool    // batches belongs to another spool
 }
 
 const bitsLen = protocol.MaxBatch / 8
@@ -37,7 +38,7 @@ func newSpool(dir string, members int) (*spool, error) {
 func (s *spool) close() error {
 	var errs []error
 	for _, f := range []*os.File{s.batches, s.bits} {
-		if f != nil {
+		if f != nil && !(s.shared && f == s.batches) {
 			errs = append(errs, f.Close())
 		}
 	}
@@ -70,13 +71,26 @@ func (s *spool) at(batch uint32, member int) int64 {
 // count returns the number of batches.
 func (s *spool) count() int { return len(s.offsets) - 1 }
 
-// batch reads one batch back.
-func (s *spool) batch(n int) (*protocol.Batch, error) {
-	b := make([]byte, s.offsets[n+1]-s.offsets[n])
-	if _, err := s.batches.ReadAt(b, s.offsets[n]); err != nil {
+// batch reads one batch back, with the bytes it was parsed from.
+func (s *spool) batch(n int) (*protocol.Batch, []byte, error) {
+	content := make([]byte, s.offsets[n+1]-s.offsets[n])
+	if _, err := s.batches.ReadAt(content, s.offsets[n]); err != nil {
+		return nil, nil, fmt.Errorf("spool of the push: %w", err)
+	}
+	b, err := protocol.ParseBatch(content)
+	return b, content, err
+}
+
+// again returns a spool of the same batches for other members; the batches
+// stay this spool's to close.
+func (s *spool) again(dir string, members int) (*spool, error) {
+	t, err := newSpool(dir, members)
+	if err != nil {
 		return nil, err
 	}
-	return protocol.ParseBatch(b)
+	t.batches.Close()
+	t.batches, t.offsets, t.shared = s.batches, s.offsets, true
+	return t, nil
 }
 
 // change reads back what member changes of a batch.

@@ -23,44 +23,105 @@ var encoded = sync.Pool{New: func() any { return []byte(nil) }}
 // decision is not taken yet. It may be called from any goroutine but the
 // owner's.
 func (m *Manager) Push(ctx context.Context, req *Request, emit func(Note)) error {
-	type started struct {
-		r   *run
-		err error
+	r, err := m.begin(func(now time.Time) (*run, error) { return m.start(now, req, nil) })
+	if err != nil {
+		return err
 	}
-	c := make(chan started, 1)
-	m.cfg.Post(func(now time.Time) {
-		r, err := m.start(now, req)
-		c <- started{r, err}
-	})
-	s := <-c
-	if s.err != nil {
-		return s.err
-	}
-	r := s.r
-	defer func() {
-		if r.src.spool != nil {
-			r.src.spool.close()
-		}
-	}()
+	defer r.src.close()
 	stop := context.AfterFunc(ctx, func() {
 		m.cfg.Post(func(now time.Time) { r.o.Abort(now, "it was cancelled") })
 	})
 	defer stop()
+	final, err := r.deliver(emit)
+	if err != nil {
+		return err
+	}
+	sum, parked := r.report(final, emit)
+	if len(parked) > 0 {
+		if err := m.late(req, r, parked, time.Now(), &sum, emit); err != nil {
+			return err
+		}
+	}
+	emit(NoteSummary{sum})
+	return nil
+}
+
+// begin runs f, which makes a run, on the owner.
+func (m *Manager) begin(f func(now time.Time) (*run, error)) (r *run, err error) {
+	done := make(chan struct{})
+	m.cfg.Post(func(now time.Time) {
+		r, err = f(now)
+		close(done)
+	})
+	select {
+	case <-done:
+		return r, err
+	case <-m.closed: // the owner is gone and runs nothing any more
+		return nil, ErrShutdown
+	}
+}
+
+// deliver hands the notes to emit until the push has ended.
+func (r *run) deliver(emit func(Note)) (finalNote, error) {
 	for {
 		n, ok := r.notes.take()
 		if !ok {
-			return ErrShutdown
+			return finalNote{}, ErrShutdown
 		}
 		if f, ok := n.(finalNote); ok {
-			r.report(f, emit)
-			return nil
+			return f, nil
 		}
 		emit(n)
 	}
 }
 
-// start makes the machine of a push and its source.
-func (m *Manager) start(now time.Time, req *Request) (*run, error) {
+// late serves parked members by a push of their own: the same manifest, from
+// the spool. What they had stored completely is used. Of several, those that
+// hold the others back are parked again.
+func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.Time, sum *Summary, emit func(Note)) error {
+	again := *req
+	again.Roster, again.Absent = parked, nil
+	l, err := m.begin(func(now time.Time) (*run, error) { return m.start(now, &again, r.src.spool) })
+	if err != nil {
+		return err
+	}
+	defer l.src.close()
+	pass := func(n Note) {
+		switch n := n.(type) {
+		case NoteStart, NoteDecided, NoteWaiting:
+		case NoteMember:
+			if n.Outcome == MemberDone {
+				n.Outcome, n.Delay = MemberLate, time.Since(since)
+			}
+			emit(n)
+		default:
+			emit(n)
+		}
+	}
+	final, err := l.deliver(pass)
+	if err != nil {
+		return err
+	}
+	part, rest := l.report(final, pass)
+	sum.Late += part.Done
+	sum.Failed += part.Failed
+	sum.Lost += part.Lost
+	sum.SentBytes += part.SentBytes
+	sum.RepairedBytes += part.RepairedBytes
+	sum.Took += part.Took
+	sum.Differing += part.Differing
+	if part.Ending > EndedDone && sum.Ending == EndedDone {
+		sum.Ending = EndedPartial
+	}
+	if len(rest) > 0 {
+		return m.late(req, l, rest, since, sum, emit)
+	}
+	return nil
+}
+
+// start makes the machine of a push and its source: a walk, or a spool that
+// another push of the same manifest has filled.
+func (m *Manager) start(now time.Time, req *Request, spooled *spool) (*run, error) {
 	module := m.modules[req.Header.Module]
 	if module == nil {
 		return nil, fmt.Errorf("%w: %q", ErrNoModule, req.Header.Module)
@@ -82,13 +143,18 @@ func (m *Manager) start(now time.Time, req *Request) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if req.Verbose > 0 || req.Header.Options&protocol.OptDryRun != 0 {
-		if src.spool, err = newSpool(m.cfg.Spool, len(req.Roster)); err != nil {
-			return nil, err
-		}
+	park := len(req.Roster) > 1 && !req.AllOrNone && req.Header.Options&protocol.OptDryRun == 0
+	switch {
+	case spooled != nil:
+		src.spool, err = spooled.again(m.cfg.Spool, len(req.Roster))
+	case park || req.Verbose > 0 || req.Header.Options&protocol.OptDryRun != 0:
+		src.spool, err = newSpool(m.cfg.Spool, len(req.Roster))
+	}
+	if err != nil {
+		return nil, err
 	}
 	r := &run{mgr: m, req: req, src: src, notes: newQueue[Note](), entries: make(map[uint32]*protocol.Batch),
-		started: now, problems: make(problemSet)}
+		started: now, problems: make(problemSet), replay: spooled != nil}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	src.wake = func() { m.cfg.Post(func(time.Time) {}) }
 	src.problem = func(path, text string, warning bool) {
@@ -107,7 +173,7 @@ func (m *Manager) start(now time.Time, req *Request) (*run, error) {
 	id := protocol.PushID{Start: m.last, Origin: m.cfg.Self}
 	opt := req.Header.Options
 	r.o = NewOrigin(OriginConfig{ID: id, Stream: m.streams, DryRun: opt&protocol.OptDryRun != 0, AllOrNone: req.AllOrNone,
-		Hopeless: len(req.Absent) > 0, Deletes: req.Verbose > 0 || opt&protocol.OptDryRun != 0,
+		Hopeless: len(req.Absent) > 0, Park: park, Deletes: req.Verbose > 0 || opt&protocol.OptDryRun != 0,
 		Wait: req.Wait, Timeout: req.Timeout, Roster: req.Roster, Sender: r.s,
 		HeaderBlock: transfer.Block{Kind: kind, Encoded: enc}, Lock: &ownLock{m, id, req.Header.Module, req.Header.Paths}}, now)
 	m.runs = append(m.runs, r)

@@ -1,7 +1,6 @@
 package push
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,7 +29,6 @@ type Store struct {
 	decisions map[protocol.PushID]bool
 	committed map[protocol.PushID]bool
 	last      map[string]LastPush
-	lines     int // in the file committed
 }
 
 // LastPush is the last push committed to a module.
@@ -59,20 +57,17 @@ func OpenStore(dir string, self protocol.Session) (*Store, error) {
 	return s, nil
 }
 
+// readLines hands over the lines of a file; one that a crash cut off is none.
 func readLines(path string, take func(string)) error {
-	f, err := os.Open(path)
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
+	lines := strings.Split(string(b), "\n")
+	for _, l := range lines[:len(lines)-1] {
+		take(l)
 	}
-	defer f.Close()
-	sc := bufio.NewScanner(f)
-	for sc.Scan() {
-		take(sc.Text())
-	}
-	return sc.Err()
+	return err
 }
 
 func (s *Store) readSessions(self protocol.Session) error {
@@ -158,14 +153,13 @@ func (s *Store) readCommitted() error {
 		s.last[f[1]] = LastPush{id, time.Unix(0, at)}
 		lines = append(lines, l)
 	})
-	if err != nil || len(lines) == 0 {
+	if _, none := os.Lstat(path); err != nil || none != nil {
 		return err
 	}
 	if len(lines) > keepCommitted {
 		lines = lines[len(lines)-keepCommitted:]
 	}
-	s.lines = len(lines)
-	return writeFile(path, strings.Join(lines, "\n")+"\n")
+	return writeFile(path, strings.Join(append(lines, ""), "\n"))
 }
 
 // Decide puts the decision to commit a push of ours on disk. It touches only
@@ -195,7 +189,6 @@ func (s *Store) Commit(id protocol.PushID, module string, at time.Time) error {
 		return err
 	}
 	_, err = fmt.Fprintf(f, "%s %s %d\n", id, module, at.UnixNano())
-	s.lines++
 	return errors.Join(err, f.Close())
 }
 

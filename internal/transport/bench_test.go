@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -13,8 +14,8 @@ import (
 
 // loop sends trains of full packets from one socket on lo to another and
 // returns what makes one pass, which ends when the train has arrived.
-func loop(t testing.TB) (send func(), size int) {
-	cfg := Config{Interface: "lo", Group: netip.MustParseAddr("239.255.7.9"), Port: 42117, Cluster: testCluster, Session: 1}
+func loop(t testing.TB, plain bool) (send func(), size int) {
+	cfg := Config{Interface: "lo", Group: netip.MustParseAddr("239.255.7.9"), Port: 42117, Cluster: testCluster, Session: 1, NoSegmentation: plain}
 	a, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -53,17 +54,25 @@ func TestSendAndReceiveDoNotAllocate(t *testing.T) {
 	if raceEnabled {
 		t.Skip("under the race detector pools forget what they are given")
 	}
-	send, _ := loop(t)
-	send()
-	// A collection in between empties the pools: fewer than one allocation in
-	// ten packets is none on the path.
-	if n := testing.AllocsPerRun(200, send); n > 4 {
-		t.Errorf("%v allocations for a train of %d packets", n, MaxTrainBytes/protocol.DefaultPayload)
+	for _, plain := range []bool{false, true} {
+		send, _ := loop(t, plain)
+		send()
+		// A collection in between empties the pools: fewer than one allocation
+		// in ten packets is none on the path.
+		if n := testing.AllocsPerRun(200, send); n > 4 {
+			t.Errorf("%v allocations for a train of %d packets (one by one: %v)", n, MaxTrainBytes/protocol.DefaultPayload, plain)
+		}
 	}
 }
 
 func BenchmarkLoopback(b *testing.B) {
-	send, size := loop(b)
+	for _, plain := range []bool{false, true} {
+		b.Run(fmt.Sprintf("plain=%v", plain), func(b *testing.B) { benchmarkLoopback(b, plain) })
+	}
+}
+
+func benchmarkLoopback(b *testing.B, plain bool) {
+	send, size := loop(b, plain)
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	b.ResetTimer()

@@ -68,26 +68,28 @@ type Packet struct {
 // Body returns the bytes behind the prefix.
 func (p *Packet) Body() []byte { return p.Data[protocol.PrefixLen:] }
 
-// maxBatch is the largest number of packets of one Inbound, and of one system
-// call.
+// maxBatch is the largest number of datagrams of one system call.
 const maxBatch = 64
 
 // Inbound is a batch of packets in the order of their arrival at one socket.
-// There is at least one.
+// There is at least one; with coalesced datagrams there may be hundreds. Sockets
+// have a bounded number of them: who keeps many stops the reception.
 type Inbound struct {
 	Packets []Packet
 
-	slab []byte
-	pool *sync.Pool
-	live atomic.Bool
+	slab   []byte            // one slot a datagram
+	spills []*spill          // what did not fit a slot
+	back   func(in *Inbound) // takes it when it is released
+	live   atomic.Bool
 }
 
 // newInbounds returns a pool of batches with room for maxBatch packets of slot
 // bytes each.
 func newInbounds(slot int) *sync.Pool {
 	pool := &sync.Pool{}
+	back := func(in *Inbound) { pool.Put(in) }
 	pool.New = func() any {
-		return &Inbound{Packets: make([]Packet, 0, maxBatch), slab: make([]byte, maxBatch*slot), pool: pool}
+		return &Inbound{Packets: make([]Packet, 0, maxBatch), slab: make([]byte, maxBatch*slot), back: back}
 	}
 	return pool
 }
@@ -105,7 +107,7 @@ func (in *Inbound) Release() {
 		panic("transport: Inbound released twice")
 	}
 	in.Packets = in.Packets[:0]
-	in.pool.Put(in)
+	in.back(in)
 }
 
 // Info tells how a connection was set up.
@@ -117,6 +119,16 @@ type Info struct {
 
 	RecvAsked, RecvGot int // bytes of each socket's receive buffer
 	SendAsked, SendGot int // bytes of the send buffer
+
+	// Segmentation says that packets of equal size are handed to the kernel as
+	// one piece, which the kernel or the device cuts (UDP_SEGMENT). It ends for
+	// good when they refuse; Unsegmented, a *SegmentationError, then tells why.
+	Segmentation bool
+	Unsegmented  error
+
+	// Coalescing says that the kernel may hand packets over in one piece, as
+	// they were sent or as the device merged them (UDP_GRO).
+	Coalescing bool
 
 	// Warning is a sentence for people when a buffer is smaller than asked
 	// for, with what mends it; else empty.
@@ -138,7 +150,11 @@ type Stats struct {
 	Own       uint64 // of the own session
 	Oversized uint64 // longer than the interface carries, cut off
 
-	Overflow    uint64 // lost because the receive buffer was full, where the system tells it
+	// Overflow counts datagrams lost because the receive buffer was full, where
+	// the system tells it. Packets that were coalesced are lost together and
+	// count as one: with Info.Coalescing it is the least that was lost.
+	Overflow uint64
+
 	ReadErrors  uint64 // failed reads of a socket
 	Rejoins     uint64 // the group was joined again after the interface had gone
 	SentPackets uint64

@@ -20,17 +20,28 @@ const testCluster = 0xc1
 
 // world is a kind of network that the contract is tested on.
 type world struct {
-	name string
 	host func(t *testing.T, session protocol.Session) Conn
 	raw  func(t *testing.T, to Conn, packet []byte) // delivered as it is
 	over int                                        // bytes of a packet that is too long to be received
 }
 
-// worlds returns every implementation of Conn, each on a network of its own.
-func worlds(t *testing.T) []world {
+// worlds are the implementations of Conn, each on a network of its own.
+var worlds = []struct {
+	name string
+	open func(t *testing.T) world
+}{
+	{"memory", memoryWorld},
+	{"udp", func(t *testing.T) world { return udpWorld(t, func(protocol.Session) bool { return false }) }},
+	{"udp packet by packet", func(t *testing.T) world { return udpWorld(t, func(protocol.Session) bool { return true }) }},
+	{"udp of both kinds", func(t *testing.T) world { return udpWorld(t, func(s protocol.Session) bool { return s%2 == 0 }) }},
+	{"udp of both kinds, other way round", func(t *testing.T) world { return udpWorld(t, func(s protocol.Session) bool { return s%2 == 1 }) }},
+	{"wire", func(t *testing.T) world { return wireWorld(t, false) }},
+	{"wire that cuts", func(t *testing.T) world { return wireWorld(t, true) }},
+}
+
+func memoryWorld(*testing.T) world {
 	hub := NewMemory(MemoryConfig{Seed: 1})
-	memory := world{
-		name: "memory",
+	return world{
 		host: func(t *testing.T, session protocol.Session) Conn {
 			c := hub.Host(testCluster, session)
 			t.Cleanup(func() { c.Close() })
@@ -41,18 +52,21 @@ func worlds(t *testing.T) []world {
 		},
 		over: protocol.DefaultPayload + 1,
 	}
+}
+
+// udpWorld is lo, where trains stay whole. plain tells which hosts do without
+// segmentation.
+func udpWorld(t *testing.T, plain func(protocol.Session) bool) world {
 	cfg := loopback(t)
-	udp := world{
-		name: "udp",
+	return world{
 		host: func(t *testing.T, session protocol.Session) Conn {
 			c := cfg
-			c.Session = session
+			c.Session, c.NoSegmentation = session, plain(session)
 			return openUDP(t, c)
 		},
 		raw:  sendRaw,
 		over: protocol.MaxPacket + 1,
 	}
-	return []world{memory, udp}
 }
 
 // loopback returns a Config for a group and port on lo that nothing else uses.
@@ -92,10 +106,13 @@ func sendRaw(t *testing.T, to Conn, packet []byte) {
 
 // eachWorld runs a test of the contract on every implementation.
 func eachWorld(t *testing.T, f func(t *testing.T, w world)) {
-	for _, w := range worlds(t) {
+	for _, w := range worlds {
 		t.Run(w.name, func(t *testing.T) {
+			if strings.HasPrefix(w.name, "wire") && !inNamespace(t) {
+				return
+			}
 			leak.Check(t)
-			f(t, w)
+			f(t, w.open(t))
 		})
 	}
 }
@@ -212,6 +229,57 @@ func TestTrainsKeepTheirOrder(t *testing.T) {
 		}
 		if s := b.Stats(); s.Packets != trains*each || s.Bytes != a.Stats().SentBytes || s.Overflow != 0 {
 			t.Errorf("receiver counted %+v", s)
+		}
+	})
+}
+
+// dataTrain returns a train as pushes have them: full packets, and short ones
+// at the ends of blocks. They are numbered from first.
+func dataTrain(c Conn, session protocol.Session, first int) *Train {
+	tr := NewTrain(netip.AddrPort{}, Data)
+	full := c.Payload() - protocol.PrefixLen - protocol.CheckLen
+	for i := range 40 {
+		size := full
+		if i == 17 || i == 18 || i == 30 || i == 39 {
+			size = 5 + i
+		}
+		tr.Append(func(dst []byte) []byte {
+			dst = binary.BigEndian.AppendUint32(prefix(session).Append(dst), uint32(first+i))
+			return append(dst, make([]byte, size-4)...)
+		})
+	}
+	return tr
+}
+
+func TestDataTrainsArriveAsTheyWere(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w world) {
+		a, b, c := w.host(t, 1), w.host(t, 2), w.host(t, 3)
+		const trains = 6
+		for n := range trains {
+			train := dataTrain(a, 1, n*40)
+			if err := a.Send(train); err != nil {
+				t.Fatal(err)
+			}
+			for _, conn := range []Conn{b, c} {
+				for i, p := range hear(t, conn, 40) {
+					want := train.Packet(i)[protocol.PrefixLen : len(train.Packet(i))-protocol.CheckLen]
+					if p.body != string(want) || !p.multicast || p.from != a.Local() {
+						t.Fatalf("packet %d of train %d: %d bytes from %v, want %d", i, n, len(p.body), p.from, len(want))
+					}
+				}
+			}
+			train.Release()
+		}
+		say(t, b, 2, a.Local(), "the end")
+		hear(t, a, 1)
+		sent := a.Stats()
+		if sent.SentPackets != 40*trains || sent.Own != 0 || sent.Overflow != 0 {
+			t.Errorf("the sender counted %+v", sent)
+		}
+		for _, conn := range []Conn{b, c} {
+			if s := conn.Stats(); s.Packets != 40*trains || s.Bytes != sent.SentBytes || s.Overflow != 0 {
+				t.Errorf("a receiver counted %+v", s)
+			}
 		}
 	})
 }

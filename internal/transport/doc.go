@@ -11,4 +11,8 @@
 //
 //	owner's loop -> Train -> Outbox (own thread: order, time) -> Conn.Send (check, sendmmsg)
 //	reader goroutine of each socket (recvmmsg, check) -> Inbound -> Conn.Recv -> owner's loop
+//
+// Where the kernel can, packets of equal size go through it in one piece, which
+// the device or the last link cuts, and come in in one piece, as they were sent
+// or merged by the device: it is the kernel's work per piece that costs most.
 package transport

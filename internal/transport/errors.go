@@ -40,6 +40,29 @@ func (e *SendErrors) add(err error, n uint64) {
 	}
 }
 
+// SegmentationError tells why packets are sent one by one though the kernel
+// knows how to cut a train.
+type SegmentationError struct {
+	Interface string // name
+	Err       error  // what the kernel or the device said
+}
+
+// Error names the interface and the cause.
+func (e *SegmentationError) Error() string {
+	return "segmented sending on interface " + e.Interface + " was refused: " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *SegmentationError) Unwrap() error { return e.Err }
+
+// mayRefuseSegments reports whether a segmented send may have failed for being
+// segmented: a device that computes no checksums says EIO, a kernel that does
+// not know the message ENOPROTOOPT, EOPNOTSUPP or EINVAL, and one whose MTU the
+// segments exceed EINVAL or EMSGSIZE. Most of them have other causes, too.
+func mayRefuseSegments(err error) bool {
+	return isAny(err, syscall.EIO, syscall.EINVAL, syscall.ENOPROTOOPT, syscall.EOPNOTSUPP, syscall.EMSGSIZE)
+}
+
 // isQueueFull reports whether a send failed because a queue below the socket
 // is full, which passes by itself.
 func isQueueFull(err error) bool { return isAny(err, syscall.ENOBUFS, syscall.EAGAIN, syscall.ENOMEM) }

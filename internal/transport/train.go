@@ -112,6 +112,34 @@ func (t *Train) Packet(i int) []byte {
 	return t.buf[start:t.ends[i]:t.ends[i]]
 }
 
+// run is a part of a train that is one message to the kernel: packets of equal
+// size, back to back, of which the last may be shorter.
+type run struct {
+	data    []byte
+	packets int
+	size    int // of every packet but the last, bytes
+}
+
+// run returns the longest run that starts with packet i. Packets longer than
+// segment bytes are alone; with a segment of 0 all are.
+func (t *Train) run(i, segment int) run {
+	p := t.Packet(i)
+	start := t.ends[i] - len(p)
+	r := run{packets: 1, size: len(p)}
+	for j := i + 1; r.size <= segment && j < len(t.ends) && r.packets < MaxTrainPackets; j++ {
+		size := t.ends[j] - t.ends[j-1]
+		if size > r.size || t.ends[j]-start > MaxTrainBytes {
+			break
+		}
+		r.packets++
+		if size < r.size {
+			break
+		}
+	}
+	r.data = t.buf[start:t.ends[i+r.packets-1]]
+	return r
+}
+
 // seal writes every packet's check.
 func (t *Train) seal() {
 	for i := range t.ends {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -44,8 +45,13 @@ type Config struct {
 	MTU        int // MinMTU..MaxMTU; 0: 1500. The interface's, if smaller, counts
 	RecvBuffer int // bytes, of each of the two sockets
 	SendBuffer int // bytes
-	Cluster    uint32
-	Session    protocol.Session
+
+	// NoSegmentation has every packet sent and received by itself, as kernels
+	// without UDP_SEGMENT and UDP_GRO do.
+	NoSegmentation bool
+
+	Cluster uint32
+	Session protocol.Session
 }
 
 func (c *Config) check() error {
@@ -80,28 +86,39 @@ func (c *Config) check() error {
 // that the source of every packet is the member's own address.
 type UDP struct {
 	gate
-	info    Info
+	info    Info // Segmentation and Unsegmented: see refused
 	group   netip.AddrPort
 	local   netip.AddrPort
 	payload int
-	slot    int
+	slot    int // bytes of the longest packet that is received
+	segment int // bytes of the longest packet in a segmented send
 
-	multicast *net.UDPConn
+	multicast groupSocket
+	waiter    *waiter // of multicast
 	unicast   *net.UDPConn
-	join      *ipv4.PacketConn // of multicast
 	out       *ipv4.PacketConn // of unicast
+	raw       syscall.RawConn  // of unicast
 	groupAddr *net.UDPAddr
 	filtered  bool // the kernel drops the own session's packets
 
-	pool    *sync.Pool    // of *Inbound
+	pool    *reserve[*Inbound]
+	spills  *reserve[*spill]
 	writers sync.Pool     // of *writer
 	in      chan *Inbound // from both readers
 	done    chan struct{} // closed by Close
 	wg      sync.WaitGroup
 	once    sync.Once
 
-	looped  atomic.Uint32 // packets sent to the group, modulo 2^32
+	looped  atomic.Uint32 // datagrams of the own session that the group's socket dropped, modulo 2^32
+	refused atomic.Pointer[SegmentationError]
 	watched interfaceState
+}
+
+// groupSocket is the socket that hears the group. Sending and control calls
+// use it as a connection only for a moment, see withGroup.
+type groupSocket interface {
+	syscall.Conn
+	io.Closer
 }
 
 // Open opens the sockets. Errors are sentences for the user.
@@ -127,9 +144,9 @@ func Open(cfg Config) (*UDP, error) {
 	}
 	u.payload = min(u.payload, ifi.MTU-headers)
 	u.slot = max(u.payload, min(ifi.MTU-headers, protocol.MaxPacket))
-	u.pool = newInbounds(u.slot)
+	u.segment = ifi.MTU - headers
+	u.pool, u.spills = u.newReserves()
 	u.groupAddr = net.UDPAddrFromAddrPort(u.group)
-	u.writers.New = func() any { return newWriter() }
 	if err := u.open(ifi, addr, cfg); err != nil {
 		u.closeSockets()
 		return nil, err
@@ -145,11 +162,14 @@ func (u *UDP) open(ifi *net.Interface, addr netip.Addr, cfg Config) (err error) 
 		}
 		return fmt.Errorf("listen on %s: %w", u.group, err)
 	}
-	u.join = ipv4.NewPacketConn(u.multicast)
+	if u.waiter, err = newWaiter(u.multicast); err != nil {
+		return err
+	}
 	if err := u.bindUnicast(addr, cfg.Port); err != nil {
 		return err
 	}
-	if err := u.join.JoinGroup(ifi, u.groupAddr); err != nil && !isAny(err, syscall.EADDRINUSE) {
+	err = withGroup(u.multicast, func(c *ipv4.PacketConn) error { return c.JoinGroup(ifi, u.groupAddr) })
+	if err != nil && !isAny(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("join the group %s on interface %s: %w", u.group.Addr(), ifi.Name, err)
 	}
 	if err := u.setOptions(ifi, cfg); err != nil {
@@ -158,17 +178,21 @@ func (u *UDP) open(ifi *net.Interface, addr netip.Addr, cfg Config) (err error) 
 	if err := u.setBuffers(cfg); err != nil {
 		return err
 	}
-	multi, err := newBatch(u.multicast, u.slot)
+	if u.raw, err = u.unicast.SyscallConn(); err != nil {
+		return err
+	}
+	u.writers.New = func() any { return newWriter(u) }
+	multi, err := newReader(u, u.multicast, true, u.waiter)
 	if err != nil {
 		return err
 	}
-	uni, err := newBatch(u.unicast, u.slot)
+	uni, err := newReader(u, u.unicast, false, nil)
 	if err != nil {
 		return err
 	}
 	u.wg.Add(3)
-	go u.read(multi, true)
-	go u.read(uni, false)
+	go multi.run()
+	go uni.run()
 	go u.watch()
 	return nil
 }
@@ -203,15 +227,19 @@ func (u *UDP) setOptions(ifi *net.Interface, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("make the socket filter: %w", err)
 	}
+	if !cfg.NoSegmentation {
+		u.info.Segmentation = canSegment(u.unicast)
+		u.info.Coalescing = coalesce(u.multicast) && coalesce(u.unicast)
+	}
 	// Only speed is lost without it: the gate drops what it would have dropped.
-	u.filtered = u.join.SetBPF(filter) == nil
+	u.filtered = withGroup(u.multicast, func(c *ipv4.PacketConn) error { return c.SetBPF(filter) }) == nil
 	return nil
 }
 
 // setBuffers sets all buffers and words the warning.
 func (u *UDP) setBuffers(cfg Config) error {
 	var err error
-	for _, c := range []*net.UDPConn{u.unicast, u.multicast} {
+	for _, c := range []syscall.Conn{u.unicast, u.multicast} {
 		if u.info.RecvGot, err = setBuffer(c, true, cfg.RecvBuffer); err != nil {
 			return fmt.Errorf("set a receive buffer of %d bytes: %w", cfg.RecvBuffer, err)
 		}
@@ -236,55 +264,6 @@ func bufferWarning(i Info) string {
 	return ""
 }
 
-// read is the reader of one socket. It ends when the socket is closed.
-func (u *UDP) read(b *batch, multicast bool) {
-	defer u.wg.Done()
-	for {
-		in := takeInbound(u.pool)
-		n, now, err := b.read(in.slab)
-		if err != nil {
-			in.Release()
-			if errors.Is(err, net.ErrClosed) || !u.pause() {
-				return
-			}
-			u.count(&Stats{ReadErrors: 1})
-			continue
-		}
-		var s Stats
-		for i := range n {
-			size, from, truncated := b.packet(i)
-			p, data, ok := u.judge(&s, in.slab[i*u.slot:][:min(size, u.slot)], truncated)
-			if ok {
-				in.Packets = append(in.Packets, Packet{From: from, Multicast: multicast, Prefix: p, Data: data, At: now})
-			}
-		}
-		u.count(&s)
-		if len(in.Packets) == 0 {
-			in.Release()
-			continue
-		}
-		select {
-		case u.in <- in:
-		case <-u.done:
-			in.Release()
-			return
-		}
-	}
-}
-
-// pause keeps a socket that fails at once from taking the processor. It
-// returns false if the connection is closed.
-func (u *UDP) pause() bool {
-	t := time.NewTimer(10 * time.Millisecond)
-	defer t.Stop()
-	select {
-	case <-u.done:
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
 // Recv implements Conn.
 func (u *UDP) Recv() (*Inbound, error) {
 	select {
@@ -307,7 +286,13 @@ func (u *UDP) Local() netip.AddrPort { return u.local }
 func (u *UDP) Group() netip.AddrPort { return u.group }
 
 // Info implements Conn.
-func (u *UDP) Info() Info { return u.info }
+func (u *UDP) Info() Info {
+	i := u.info
+	if e := u.refused.Load(); e != nil {
+		i.Segmentation, i.Unsegmented = false, e
+	}
+	return i
+}
 
 // Payload implements Conn.
 func (u *UDP) Payload() int { return u.payload }
@@ -316,17 +301,23 @@ func (u *UDP) Payload() int { return u.payload }
 func (u *UDP) Close() error {
 	u.once.Do(func() {
 		close(u.done)
-		u.closeSockets()
+		u.waiter.stop()
+		u.unicast.Close()
 		u.wg.Wait()
+		u.closeSockets()
 	})
 	return nil
 }
 
 func (u *UDP) closeSockets() {
-	for _, c := range []*net.UDPConn{u.multicast, u.unicast} {
-		if c != nil {
-			c.Close()
-		}
+	if u.unicast != nil {
+		u.unicast.Close()
+	}
+	if u.waiter != nil {
+		u.waiter.close()
+	}
+	if u.multicast != nil {
+		u.multicast.Close()
 	}
 }
 

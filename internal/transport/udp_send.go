@@ -5,8 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"time"
-
-	"golang.org/x/net/ipv4"
 )
 
 // A full queue below the socket is waited for this many times in a row before
@@ -18,102 +16,135 @@ const (
 
 // writer has the memory of one send.
 type writer struct {
-	msgs []ipv4.Message
-	bufs [MaxTrainPackets][1][]byte
-	addr net.UDPAddr
-	ip   [4]byte
+	runs   []run
+	batch  *outBatch
+	failed SendError // Failed and Err alone
 }
 
-func newWriter() *writer {
-	w := &writer{msgs: make([]ipv4.Message, MaxTrainPackets)}
-	for i := range w.msgs {
-		w.msgs[i].Buffers = w.bufs[i][:]
-	}
-	return w
-}
-
-// dst returns the address in the form that the ipv4 package takes, in w's
-// memory.
-func (w *writer) dst(a netip.AddrPort) *net.UDPAddr {
-	w.ip = a.Addr().Unmap().As4()
-	w.addr = net.UDPAddr{IP: w.ip[:], Port: int(a.Port())}
-	return &w.addr
+func newWriter(u *UDP) *writer {
+	return &writer{runs: make([]run, 0, maxBatch), batch: newOutBatch(u.raw, u.unicast)}
 }
 
 // Send implements Conn.
 func (u *UDP) Send(t *Train) error {
 	t.seal()
+	dst := u.group
+	if t.Dst.IsValid() {
+		dst = netip.AddrPortFrom(t.Dst.Addr().Unmap(), t.Dst.Port())
+	}
+	if !dst.Addr().Is4() {
+		return &SendError{Failed: t.Packets(), Err: errors.New(t.Dst.String() + " is not an IPv4 address")}
+	}
 	w := u.writers.Get().(*writer)
 	defer u.writers.Put(w)
-	addr := u.groupAddr
-	if t.Dst.IsValid() && t.Dst != u.group {
-		if !t.Dst.Addr().Unmap().Is4() {
-			return &SendError{Failed: t.Packets(), Err: errors.New(t.Dst.String() + " is not an IPv4 address")}
-		}
-		addr = w.dst(t.Dst)
-	}
+	w.batch.to(dst)
 	var s Stats
-	var res SendError
-	for first := 0; first < t.Packets(); first += MaxTrainPackets {
-		msgs := w.msgs[:min(MaxTrainPackets, t.Packets()-first)]
-		for i := range msgs {
-			w.bufs[i][0] = t.Packet(first + i)
-			msgs[i].Addr = addr
-		}
-		if err := u.write(msgs, &s, &res); err != nil {
-			return err
-		}
-	}
-	if addr == u.groupAddr {
-		u.looped.Add(uint32(s.SentPackets))
+	w.failed = SendError{}
+	if err := u.write(w, t, &s, &w.failed); err != nil {
+		return err
 	}
 	u.count(&s)
-	if res.Failed > 0 {
-		res.Sent, res.Bytes = int(s.SentPackets), int(s.SentBytes)
-		return &res
+	if w.failed.Failed > 0 {
+		return &SendError{Sent: int(s.SentPackets), Bytes: int(s.SentBytes), Failed: w.failed.Failed, Err: w.failed.Err}
 	}
 	return nil
 }
 
-// write sends messages. A packet that fails is left out; after a queue that
-// stays full the rest is, too.
-func (u *UDP) write(msgs []ipv4.Message, s *Stats, res *SendError) error {
+// write sends a train.
+//
+//  1. The packets from the i-th on are cut into runs, and the runs are sent.
+//  2. If the first run fails, maybe for being segmented, its packets and all
+//     that follow are sent one by one. If one of them passes, segments were
+//     indeed the reason, and none are sent any more. If none does, it was
+//     another, such as an address that this host has no longer.
+//  3. A packet that fails is left out; after a queue that stays full the rest
+//     is, too.
+func (u *UDP) write(w *writer, t *Train, s *Stats, res *SendError) error {
+	segment := u.segments()
+	var refused error
 	tries := 0
-	for len(msgs) > 0 {
-		n, err := u.out.WriteBatch(msgs, 0)
+	for i := 0; i < t.Packets(); {
+		w.cut(t, i, segment)
+		n, err := w.batch.send(w.runs)
 		if n > 0 {
-			for i := range n {
-				s.SentBytes += uint64(len(msgs[i].Buffers[0]))
+			for _, r := range w.runs[:n] {
+				s.SentPackets += uint64(r.packets)
+				s.SentBytes += uint64(len(r.data))
+				i += r.packets
 			}
-			s.SentPackets += uint64(n)
-			msgs, tries = msgs[n:], 0
+			u.loop(t, w.runs[:n])
+			if tries = 0; refused != nil {
+				u.refused.CompareAndSwap(nil, &SegmentationError{Interface: u.info.Interface, Err: refused})
+			}
 			continue
 		}
 		skip := 1
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return net.ErrClosed
+		case w.runs[0].packets > 1 && mayRefuseSegments(err):
+			refused, segment = err, 0
+			continue
 		case isQueueFull(err) && tries < maxRetries:
 			nanosleep(firstRetry << tries)
 			tries++
 			s.Retries++
 			continue
 		case isQueueFull(err):
-			skip = len(msgs)
+			skip = t.Packets() - i
 		case err == nil:
 			err = errors.New("nothing was sent")
+		default:
+			skip = w.runs[0].packets
 		}
 		if res.Err == nil {
 			res.Err = err
 		}
 		res.Failed += skip
-		msgs = msgs[skip:]
+		i += skip
 	}
 	return nil
 }
 
+// segments returns how long a packet in a segmented send may be, 0 if there
+// are no such sends.
+func (u *UDP) segments() int {
+	if !u.info.Segmentation || u.refused.Load() != nil {
+		return 0
+	}
+	return u.segment
+}
+
+// cut cuts the train from packet i on into runs, at most as many as one system
+// call takes.
+func (w *writer) cut(t *Train, i, segment int) {
+	w.runs = w.runs[:0]
+	for i < t.Packets() && len(w.runs) < maxBatch {
+		r := t.run(i, segment)
+		w.runs = append(w.runs, r)
+		i += r.packets
+	}
+}
+
+// loop counts what comes back of runs that were sent to the group. A socket
+// that takes coalesced datagrams gets a run in one piece.
+func (u *UDP) loop(t *Train, runs []run) {
+	if t.Dst.IsValid() && t.Dst != u.group {
+		return
+	}
+	n := 0
+	for _, r := range runs {
+		if u.info.Coalescing {
+			n++
+		} else {
+			n += r.packets
+		}
+	}
+	u.looped.Add(uint32(n))
+}
+
 // Stats implements Conn. The kernel counts what the own-session filter dropped
-// together with what a full buffer lost; the former is known, as each packet
+// together with what a full buffer lost; the former is known, as each datagram
 // sent to the group comes back once. Overflow is therefore off by the few
 // packets that are on their way at the moment.
 func (u *UDP) Stats() Stats {

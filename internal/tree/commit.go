@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"makuo/internal/fsroot"
@@ -34,6 +35,7 @@ type committer struct {
 	stuck   string   // the last path that could not be deleted
 	touched map[string]bool
 	work    int
+	inPlace bool // attributes of files were changed, which no directory's sync covers
 }
 
 type commitPass int
@@ -310,18 +312,21 @@ func (c *committer) exchange(s *step, d *fsroot.Dir, name string) error {
 	if !errors.Is(err, fsroot.ErrUnsupported) {
 		return err
 	}
-	if err := d.Rename(name, stage, oldName(s.entry)); err != nil {
+	if err := c.writable(d, func() error { return d.Rename(name, stage, oldName(s.entry)) }); err != nil {
 		return err
 	}
-	if err := c.change("rename", s.path); err != nil {
-		return err
-	}
-	return stage.Rename(staged, d, name)
+	return c.rename(s, d, name)
 }
+
+// exchangeOff makes tests take the way of file systems that can't exchange.
+var exchangeOff atomic.Bool
 
 // swap exchanges; an old directory that its owner may not write is made
 // writable, since it moves and goes.
 func (c *committer) swap(stage *fsroot.Dir, staged string, d *fsroot.Dir, name string, oldIsDir bool) error {
+	if exchangeOff.Load() {
+		return fsroot.ErrUnsupported
+	}
 	err := stage.Exchange(staged, d, name)
 	if !oldIsDir || c.t.root || !errors.Is(err, fs.ErrPermission) {
 		return err
@@ -374,6 +379,7 @@ func (c *committer) attr(s *step) error {
 	if err := c.change("attributes", s.path); err != nil {
 		return err
 	}
+	c.inPlace = true
 	return c.t.apply(nd, e, &st, e.Mode)
 }
 
@@ -419,7 +425,7 @@ func (c *committer) sync() error {
 	if err := c.change("sync", ""); err != nil {
 		return err
 	}
-	if c.work > fewFiles || len(c.touched) > fewFiles || c.needed[passReplace] {
+	if c.work > fewFiles || len(c.touched) > fewFiles || c.inPlace {
 		return c.t.m.Root.SyncFS()
 	}
 	for path := range c.touched {

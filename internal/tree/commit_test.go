@@ -58,7 +58,16 @@ func pair(t testing.TB, change ...func(*ModuleConfig)) (*pusher, string, string)
 }
 
 // TestTypes replaces every type by every other.
-func TestTypes(t *testing.T) {
+func TestTypes(t *testing.T) { everyType(t) }
+
+// TestTypesWithoutExchange is the same where names can't be exchanged.
+func TestTypesWithoutExchange(t *testing.T) {
+	exchangeOff.Store(true)
+	defer exchangeOff.Store(false)
+	everyType(t)
+}
+
+func everyType(t *testing.T) {
 	kinds := map[string][]string{
 		"file": {"x file"}, "empty": {"x"}, "dir": {"x/"}, "full": {"x/a 1", "x/b/c 2", "x/l -> a"}, "link": {"x -> y"}, "fifo": {"x |"},
 		"hard": {"w one", "x = w"}, "none": {"other z"},
@@ -77,6 +86,41 @@ func TestTypes(t *testing.T) {
 					t.Errorf("not stable: %q %q", o.change, o.deleted)
 				}
 			})
+		}
+	}
+}
+
+// TestCrashWithoutExchange: between the two renames the name is absent, and
+// the next start puts the new one there.
+func TestCrashWithoutExchange(t *testing.T) {
+	exchangeOff.Store(true)
+	defer exchangeOff.Store(false)
+	defer func() { commitHook = nil }()
+	for n := 1; ; n++ {
+		p, src, dst := pair(t)
+		plant(t, dst, 1000, "swap/in side", "back file")
+		plant(t, src, 2000, "swap file", "back/x 1")
+		tg, _ := p.stage(t)
+		steps := 0
+		commitHook = func(what, path string) error {
+			if steps++; steps == n {
+				return errors.New("crash")
+			}
+			return nil
+		}
+		_, _, err := tg.Commit()
+		marked := tg.marked
+		tg.Close()
+		commitHook = nil
+		if err == nil {
+			return
+		}
+		m := openTestModule(t, dst)
+		if _, err := m.Recover(); err != nil {
+			t.Fatal(err)
+		}
+		if marked {
+			sameTrees(t, describe(t, src), describe(t, dst))
 		}
 	}
 }
@@ -217,8 +261,13 @@ func TestInterrupted(t *testing.T) {
 	}
 	tg.Close()
 	plant(t, src, 2000, "d/c changed")
+	// The same size at another time is another file.
+	plant(t, filepath.Join(src, "x"), 2500, "a 9")
+	if err := os.Rename(filepath.Join(src, "x/a"), filepath.Join(src, "a")); err != nil {
+		t.Fatal(err)
+	}
 	o := p.push(t)
-	if !slices.Equal(o.data, []string{"d/c", "e"}) || len(o.problems) > 0 {
+	if !slices.Equal(o.data, []string{"a", "d/c", "e"}) || len(o.problems) > 0 {
 		t.Errorf("sent again: %q %v", o.data, o.problems)
 	}
 	sameTrees(t, describe(t, src), describe(t, dst)) // and nothing is left of the stage
@@ -267,7 +316,7 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// TestFewStages: a push that changes nothing leaves no trace at all.
+// TestUnchangedTouchesNothing: a push that changes nothing leaves no trace at all.
 func TestUnchangedTouchesNothing(t *testing.T) {
 	p, src, dst := pair(t)
 	plant(t, src, 2000, "a 1", "d/b 2")
@@ -282,6 +331,27 @@ func TestUnchangedTouchesNothing(t *testing.T) {
 	}
 	if before.Ctim != after.Ctim {
 		t.Errorf("the root was touched: %v, %v", time.Unix(before.Ctim.Unix()), time.Unix(after.Ctim.Unix()))
+	}
+}
+
+// TestStageInside: a stage deep in the module is never deleted or replaced.
+func TestStageInside(t *testing.T) {
+	src, dst := tempTree(t), tempTree(t)
+	plant(t, dst, 1000, "var/x 1", "var/tmp/y 1", "a old")
+	plant(t, src, 2000, "a new")
+	p := &pusher{src: openTestModule(t, src), options: recursiveDelete}
+	p.dst = openTestModule(t, dst, func(c *ModuleConfig) { c.Stage = filepath.Join(dst, "var/tmp/stage") })
+	o := p.push(t)
+	// The directories above the stage stay.
+	if len(o.problems) > 0 || !slices.Equal(o.deleted, []string{"var/tmp/y", "var/x"}) {
+		t.Errorf("%q %v", o.deleted, o.problems)
+	}
+	if o := p.push(t); len(o.deleted)+len(o.change)+len(o.problems) > 0 {
+		t.Errorf("not stable: %q %q %v", o.deleted, o.change, o.problems)
+	}
+	plant(t, src, 2000, "var/tmp file")
+	if o := p.push(t); len(o.errors()) != 1 || !exists(dst, "var/tmp") {
+		t.Errorf("%v", o.problems)
 	}
 }
 

@@ -45,6 +45,7 @@ type Target struct {
 	links     map[string]*linkGroup
 	inodes    map[inode]string // kept files with several names
 	spare     *fsroot.Names
+	stat      fsroot.Stat // of the entry that is looked at
 	space     spaceBook
 	resume    []*leftover
 
@@ -175,7 +176,7 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 		t.present++
 	}
 	dir, name := splitPath(e.Path)
-	f, err := t.enter(dir)
+	f, err := t.enter(dir, e.Type >= protocol.EntryAbsent)
 	if err != nil || f.blocked {
 		return verdictNone, err
 	}
@@ -199,19 +200,19 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 	return v, nil
 }
 
-var errStagePath = errors.New("is this member's staging directory, which no push may touch")
+var errStagePath = errors.New("is, or holds, this member's staging directory, which no push may touch")
 
 // decide returns what is to be done about e; st is nil if the name is free. An
 // error is one of the path, or of the member if fatal says so.
 func (t *Target) decide(f *frame, n uint32, e *protocol.Entry, name string, st *fsroot.Stat) (verdict, error) {
 	isDir := e.Type == protocol.EntryDirectory
 	switch {
-	case e.Path == t.m.stageRel:
+	case e.Path == t.m.stageRel, !isDir && e.Type < protocol.EntryAbsent && t.m.holdsStage(e.Path):
 		return verdictNone, errStagePath
 	case e.Type == protocol.EntryFailed, t.m.protect.Covers(e.Path, isDir || (st != nil && st.IsDir())):
 		t.pushBlocked(e.Path)
 		if e.Flags&protocol.EntryLinked != 0 {
-			t.links[e.Path] = &linkGroup{kept: inodeOf(st)}
+			t.links[e.Path] = &linkGroup{failed: true}
 		}
 		return verdictNone, nil
 	case e.Type == protocol.EntryAbsent:

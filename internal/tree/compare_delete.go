@@ -39,10 +39,18 @@ func (t *Target) remove(d deletion, dir *fsroot.Dir, name, path string, typ uint
 			return false, err
 		}
 	}
+	if t.m.holdsStage(path) {
+		return false, nil
+	}
 	if d.check {
 		return true, nil
 	}
 	return true, t.planDeletion(&d, path, isDir)
+}
+
+// holdsStage reports whether path is the staging directory or above it.
+func (m *Module) holdsStage(path string) bool {
+	return m.stageRel != "" && protocol.Within(m.stageRel, path)
 }
 
 func (t *Target) removeContents(d deletion, dir *fsroot.Dir, name, path string) (empty bool, err error) {

@@ -71,8 +71,9 @@ func (t *Target) pushBlocked(path string) {
 }
 
 // enter returns the frame of dir: it closes what the manifest has left behind,
-// and opens what it did not list on the way.
-func (t *Target) enter(dir string) (*frame, error) {
+// and opens what it did not list on the way. With mayLack it is no Problem that
+// the directory is not there.
+func (t *Target) enter(dir string, mayLack bool) (*frame, error) {
 	for {
 		f := t.frames[len(t.frames)-1]
 		if f.path == dir || f.blocked && protocol.Within(dir, f.path) {
@@ -104,10 +105,23 @@ func (t *Target) enter(dir string) (*frame, error) {
 		}
 		child := &frame{path: joinPath(f.path, name), name: name, inTree: f.inTree, top: f.top, keep: f.keep}
 		t.frames = append(t.frames, child)
+		if mayLack && lacks(f.dir, name) {
+			child.blocked = true
+			return child, nil
+		}
 		if err := t.open(child); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// lacks reports whether name is surely no directory of d.
+func lacks(d *fsroot.Dir, name string) bool {
+	if d == nil {
+		return true
+	}
+	st, err := d.Lstat(name)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !st.IsDir()
 }
 
 // open opens the directory of the last frame, and lists it if what is not in
@@ -144,7 +158,8 @@ func (t *Target) open(f *frame) error {
 }
 
 // lookup says what name is, nil if it is not there. It decides about the names
-// before it, which the manifest does not have.
+// before it, which the manifest does not have. What it returns is valid until
+// the next call.
 func (f *frame) lookup(t *Target, name string) (*fsroot.Stat, error) {
 	if f.inTree {
 		return nil, nil
@@ -161,7 +176,7 @@ func (f *frame) lookup(t *Target, name string) (*fsroot.Stat, error) {
 		}
 		f.next++
 	}
-	st := new(fsroot.Stat)
+	st := &t.stat
 	if err := f.dir.Stat(name, st); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil

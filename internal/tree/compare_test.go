@@ -98,6 +98,37 @@ func TestDeleteMax(t *testing.T) {
 	}
 }
 
+// TestOnlyDeletions: a push that only deletes says before the commit that it
+// has something to commit, and one that may not delete says that it has not.
+func TestOnlyDeletions(t *testing.T) {
+	p, src, dst := pair(t)
+	plant(t, src, 1000, "f/a file")
+	p.push(t)
+	was, err := os.Stat(dst + "/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, allowed := range []uint64{0, 9} {
+		plant(t, dst, 1000, "f/extra file")
+		if err := os.Chtimes(dst+"/f", was.ModTime(), was.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+		p.options |= protocol.OptMaxDelete
+		p.max = allowed
+		tg, _ := p.stage(t)
+		if c := tg.Counts(); c.Deleted != min(allowed, 1) {
+			t.Errorf("max %d: %d deletions are staged", allowed, c.Deleted)
+		}
+		if _, _, err := tg.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if c := tg.Counts(); c.Deleted != min(allowed, 1) || exists(dst, "f/extra") != (allowed == 0) {
+			t.Errorf("max %d: %d deleted, there: %v", allowed, c.Deleted, exists(dst, "f/extra"))
+		}
+		tg.Close()
+	}
+}
+
 func TestDeleteEmptySource(t *testing.T) {
 	for _, paths := range [][]string{{"."}, {"a", "d"}} {
 		p, _, dst := pair(t)
@@ -307,14 +338,18 @@ func TestSameTime(t *testing.T) {
 
 func TestSpace(t *testing.T) {
 	b := spaceBook{inodes: 1000, bytes: 100 << 20}
-	sp := fsroot.Space{Bytes: 110 << 20, AllInodes: 1, Inodes: 2000}
+	sp := fsroot.Space{Bytes: 110 << 20, AllBytes: 10 << 30, AllInodes: 1, Inodes: 2000}
 	if err := b.fits(sp, 0, 0); err == nil || !strings.Contains(err.Error(), "no space") {
 		t.Error(err)
 	}
 	if err := b.fits(sp, 50<<20, 0); err != nil {
 		t.Error(err)
 	}
-	sp = fsroot.Space{Bytes: 1 << 40, AllInodes: 1, Inodes: 100}
+	sp.AllBytes = 128 << 20 // a small file system keeps less free
+	if err := b.fits(sp, 0, 0); err != nil {
+		t.Error(err)
+	}
+	sp = fsroot.Space{Bytes: 1 << 40, AllBytes: 1 << 40, AllInodes: 1 << 20, Inodes: 100}
 	if err := b.fits(sp, 0, 0); err == nil || !strings.Contains(err.Error(), "inodes") {
 		t.Error(err)
 	}
@@ -344,5 +379,28 @@ func TestPageLogSpills(t *testing.T) {
 	}
 	if l.err != nil || l.f == nil || !slices.Equal(got, want) {
 		t.Errorf("%v: %d of %d bytes", l.err, len(got), len(want))
+	}
+}
+
+// TestAbsentParents: what is not there with all its parents is no problem.
+func TestAbsentParents(t *testing.T) {
+	p, src, dst := pair(t)
+	p.paths = []string{"a/b/c", "l/x/y", "z"}
+	plant(t, src, 2000, "z 1")
+	plant(t, dst, 1000, "l -> z")
+	if o := p.push(t); len(o.problems) > 0 || !exists(dst, "z") || !exists(dst, "l") {
+		t.Error(o.problems)
+	}
+}
+
+// TestProtectedFirstName: further names of a protected file are not made from
+// anything else.
+func TestProtectedFirstName(t *testing.T) {
+	p, src, dst := pair(t, func(c *ModuleConfig) { c.Protect = []string{"/b"} })
+	plant(t, src, 2000, "a 1", "b 2", "c = b")
+	o := p.push(t)
+	wantProblem(t, o, "c: ", "hard link")
+	if exists(dst, "b") || exists(dst, "c") || !exists(dst, "a") {
+		t.Error("wrong tree")
 	}
 }

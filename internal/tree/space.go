@@ -6,10 +6,12 @@ import (
 	"makuo/internal/fsroot"
 )
 
-// What a push leaves free: a full disk hurts more than a failed push.
+// What a push leaves free at most: a full disk hurts more than a failed push.
+// Of a small file system it is a share.
 const (
 	reserveBytes  = 16 << 20
 	reserveInodes = 64
+	reserveShare  = 64 // one part of so many
 )
 
 // spaceBook adds up what the member wants and will have to hold beside what it
@@ -45,11 +47,12 @@ func (b *spaceBook) check(t *Target) error {
 // are part of what the file system counts as taken already.
 func (b *spaceBook) fits(sp fsroot.Space, stored, files uint64) error {
 	bytes := b.bytes - min(b.bytes, stored)
-	if bytes > 0 && bytes+reserveBytes > sp.Bytes {
-		return fmt.Errorf("no space: %d MiB are wanted, %d MiB are free and %d MiB are kept in reserve", bytes>>20, sp.Bytes>>20, reserveBytes>>20)
+	reserve := min(reserveBytes, sp.AllBytes/reserveShare)
+	if bytes > 0 && bytes+reserve > sp.Bytes {
+		return fmt.Errorf("no space: %d KiB are wanted, %d KiB are free and %d KiB are kept in reserve", (bytes+1023)>>10, sp.Bytes>>10, reserve>>10)
 	}
 	inodes := b.inodes - min(b.inodes, b.made+files)
-	if sp.AllInodes > 0 && inodes > 0 && inodes+reserveInodes > sp.Inodes {
+	if sp.AllInodes > 0 && inodes > 0 && inodes+min(reserveInodes, sp.AllInodes/reserveShare) > sp.Inodes {
 		return fmt.Errorf("no inodes: %d are wanted, %d are free", inodes, sp.Inodes)
 	}
 	return nil

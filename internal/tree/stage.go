@@ -158,8 +158,7 @@ type pushStage struct {
 	path string // of this directory below root
 	dir  *fsroot.Dir
 	plan *plan
-	gid  uint32 // group that new files get here
-	st   fsroot.Stat
+	st   fsroot.Stat // of dir: new files get the same group
 }
 
 // openPushStage opens the directory of a push, and makes it anew if create.
@@ -377,9 +376,14 @@ func (t *Target) log(kind protocol.PageKind) *pageLog {
 	return &t.problems
 }
 
-// Counts returns the totals so far.
+// Counts returns the totals so far. Before the commit Deleted is what the plan
+// removes, after it what was removed.
 func (t *Target) Counts() protocol.Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.counts
+	c := t.counts
+	if t.staged && !t.marked && !t.dry && !t.noDelete {
+		c.Deleted = t.going
+	}
+	return c
 }

@@ -37,7 +37,7 @@ func (t *Target) Stage(digest uint64) (protocol.Counts, error) {
 	}
 	count := 0
 	err := t.eachStep(func(s *step) error {
-		if s.op >= opTree && s.op <= opLink {
+		if isStaged(s) {
 			count++
 		}
 		if s.op == opLink {
@@ -198,8 +198,14 @@ func (t *Target) syncStaged(count int) error {
 	return t.stage.root.SyncFS()
 }
 
+// isStaged reports whether s has something of its own in the stage: for a new
+// directory that is the step of its attributes.
+func isStaged(s *step) bool {
+	return s.op >= opFile && s.op <= opLink || s.op == opDirAttr && s.has(stepInTree)
+}
+
 func (t *Target) syncOne(s *step) error {
-	if s.op < opTree || s.op > opLink {
+	if !isStaged(s) {
 		return nil
 	}
 	d, name, err := t.stage.place(s)
@@ -207,7 +213,7 @@ func (t *Target) syncOne(s *step) error {
 		return err
 	}
 	defer d.Close()
-	if s.op == opTree {
+	if s.op == opDirAttr {
 		child, err := d.OpenChild(name)
 		if err != nil {
 			return err
