@@ -7,6 +7,7 @@ const (
 	MaxBlock   = 160 << 10 // encoded bytes of a block
 	MaxContent = 192 << 10 // bytes of a block once decompressed
 	MaxSymbols = 128       // source symbols of a block
+	MaxIndex   = 254       // of a symbol: source and parity symbols of a block are at most 255
 )
 
 // DataOverhead is the number of bytes in a Data packet beside its symbol.
@@ -32,10 +33,12 @@ const (
 // Base returns the kind without the encoding.
 func (k BlockKind) Base() BlockKind { return k &^ BlockZstd }
 
-// Data carries one source symbol of a block. All symbols of a block have the
-// same size but the last, which holds the rest: the symbol size is the body's
-// length behind the fixed part in any packet but the last symbol's.
-// Index 0 .. K-1 are source symbols; K .. 254 are kept for parity.
+// Data carries one symbol of a block. Index 0 .. K-1 are source symbols, which
+// have the same size but the last, which holds the rest; K .. 254 are parity
+// symbols, which all have that size: the symbol size is the body's length
+// behind the fixed part in any packet but the last source symbol's. A block of
+// one symbol has no parity: its symbol itself is sent again. So no symbol is
+// longer than its block.
 type Data struct {
 	Stream uint32
 	Seq    uint32 // counts the Data packets of the stream, repairs too
@@ -76,6 +79,8 @@ func ParseData(b []byte) (Data, error) {
 		r.fail("block of %d bytes", m.Length)
 	case len(m.Symbol) == 0 || len(m.Symbol) > int(m.Length):
 		r.fail("symbol of %d bytes in a block of %d", len(m.Symbol), m.Length)
+	case m.Index > MaxIndex:
+		r.fail("symbol %d", m.Index)
 	case (m.Block == 0) != (k == BlockHeader):
 		r.fail("block %d is of kind %d", m.Block, m.Kind)
 	}

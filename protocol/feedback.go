@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"time"
 )
 
@@ -14,10 +15,11 @@ const (
 	FlagSyncing                   // the member is busy with its disk; a sign of life
 )
 
-// Nak names the symbols of one block that a member lacks.
+// Nak says what a member lacks of one block.
 type Nak struct {
 	Block   uint32
-	All     bool   // no packet of the block arrived; Missing is empty
+	All     bool   // no packet of the block arrived; Need is 0, Missing is empty
+	Need    uint8  // symbols, whichever, that complete the block: 1 to the number of bits in Missing
 	Missing []byte // bit i (of byte i/8, lowest first): source symbol i is lacking; at most MaxSymbols/8 bytes, last not 0
 }
 
@@ -37,7 +39,12 @@ type Feedback struct {
 }
 
 // NakLen returns the bytes that n takes in a Feedback.
-func (n *Nak) NakLen() int { return 5 + len(n.Missing) }
+func (n *Nak) NakLen() int {
+	if n.All {
+		return 5
+	}
+	return 6 + len(n.Missing)
+}
 
 // FeedbackFixed is the length of a Feedback body without NAKs.
 const FeedbackFixed = 4 + 1 + 4 + 4 + 4 + 4 + 8 + 8 + 4
@@ -60,7 +67,7 @@ func (m *Feedback) Append(dst []byte) []byte {
 			dst = append(dst, 0xff)
 			continue
 		}
-		dst = append(dst, byte(len(n.Missing)))
+		dst = append(dst, byte(len(n.Missing)), n.Need)
 		dst = append(dst, n.Missing...)
 	}
 	return dst
@@ -96,9 +103,18 @@ func (r *reader) nak(before []Nak) Nak {
 	case l == 0 || l > MaxSymbols/8:
 		r.fail("nak of %d bytes", l)
 	default:
+		n.Need = r.u8("nak need")
 		n.Missing = r.take(int(l), "nak bits")
-		if r.err == nil && n.Missing[l-1] == 0 {
+		lacking := 0
+		for _, b := range n.Missing {
+			lacking += bits.OnesCount8(b)
+		}
+		switch {
+		case r.err != nil:
+		case n.Missing[l-1] == 0:
 			r.fail("nak ends in a zero byte")
+		case n.Need == 0 || int(n.Need) > lacking:
+			r.fail("nak needs %d of %d symbols", n.Need, lacking)
 		}
 	}
 	return n

@@ -181,7 +181,7 @@ func TestPushID(t *testing.T) {
 }
 
 func randomData(r *rand.Rand) Data {
-	d := Data{Stream: r.Uint32(), Seq: r.Uint32(), Block: r.Uint32() | 1, Index: uint8(r.Uint32()), Kind: BlockManifest + BlockKind(r.IntN(2)),
+	d := Data{Stream: r.Uint32(), Seq: r.Uint32(), Block: r.Uint32() | 1, Index: uint8(r.IntN(255)), Kind: BlockManifest + BlockKind(r.IntN(2)),
 		First: r.Uint32(), Count: r.Uint32() >> 8, Symbol: octets(r, 1, SymbolSize(DefaultPayload))}
 	if chance(r, 10) {
 		d.Block, d.Kind = 0, BlockHeader
@@ -206,6 +206,7 @@ func TestData(t *testing.T) {
 		"block of 0 bytes":                     mod(func(d *Data) { d.Length = 0 }),
 		"symbol of 3 bytes in a block of 2":    mod(func(d *Data) { d.Length = 2 }),
 		"symbol of 0 bytes in a block of 6605": mod(func(d *Data) { d.Symbol = nil }),
+		"symbol 255":                           mod(func(d *Data) { d.Index = 255 }),
 		"block kind 4":                         mod(func(d *Data) { d.Kind = 4 }),
 		"block kind 128":                       mod(func(d *Data) { d.Kind = BlockZstd }),
 		"block 0 is of kind 131":               mod(func(d *Data) { d.Block = 0 }),
@@ -220,6 +221,7 @@ func randomFeedback(r *rand.Rand) Feedback {
 		if !n.All {
 			n.Missing = octets(r, 1, MaxSymbols/8)
 			n.Missing[len(n.Missing)-1] |= 1
+			n.Need = 1
 		}
 		f.Naks = append(f.Naks, n)
 	}
@@ -227,9 +229,9 @@ func randomFeedback(r *rand.Rand) Feedback {
 }
 
 func TestFeedback(t *testing.T) {
-	f := Feedback{1, FlagFull, 2, 3, 4, 5, 6, 7, 8 * us, []Nak{{Block: 9, All: true}, {Block: 10, Missing: []byte{0, 0x81}}}}
+	f := Feedback{1, FlagFull, 2, 3, 4, 5, 6, 7, 8 * us, []Nak{{Block: 9, All: true}, {Block: 10, Need: 2, Missing: []byte{0, 0x81}}}}
 	exact(t, "feedback", f, `00000001 01 00000002 00000003 00000004 00000005 0000000000000006 0000000000000007 00000008
-		00000009 ff 0000000a 02 0081`)
+		00000009 ff 0000000a 02 02 0081`)
 	bare := f
 	bare.Naks = nil
 	if n := len(bare.Append(nil)); n != FeedbackFixed || len(f.Append(nil)) != n+f.Naks[0].NakLen()+f.Naks[1].NakLen() {
@@ -240,15 +242,17 @@ func TestFeedback(t *testing.T) {
 	for i := range many {
 		many[i] = Nak{Block: uint32(i), All: true}
 	}
-	accepted(t, "feedback", bare, mod(many[:MaxNaks]...), mod(Nak{Missing: bytes.Repeat([]byte{1}, MaxSymbols/8)}))
+	accepted(t, "feedback", bare, mod(many[:MaxNaks]...), mod(Nak{Need: 16, Missing: bytes.Repeat([]byte{1}, MaxSymbols/8)}))
 	refused(t, "feedback", map[string]any{
 		"more than 200 naks":       mod(many...),
 		"block 9 is out of order":  mod(many[9], many[9]),
 		"block 8 is out of order":  mod(many[9], many[8]),
 		"nak of 17 bytes":          mod(Nak{Missing: bytes.Repeat([]byte{1}, MaxSymbols/8+1)}),
 		"nak of 0 bytes":           mod(Nak{}),
-		"nak ends in a zero byte":  mod(Nak{Missing: []byte{1, 0}}),
-		"nak bits: 2 bytes wanted": f.Append(nil)[:FeedbackFixed+11],
+		"nak ends in a zero byte":  mod(Nak{Need: 1, Missing: []byte{1, 0}}),
+		"nak needs 0 of 1 symbols": mod(Nak{Missing: []byte{1}}),
+		"nak needs 4 of 3 symbols": mod(Nak{Need: 4, Missing: []byte{1, 3}}),
+		"nak bits: 2 bytes wanted": f.Append(nil)[:FeedbackFixed+12],
 	})
 }
 

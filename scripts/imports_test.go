@@ -25,7 +25,7 @@ type layer struct {
 // and of its own.
 var layers = []layer{
 	{dir: "protocol", only: []string{"github.com/cespare/xxhash"}, pure: true},
-	{dir: "transfer", only: []string{"github.com/cespare/xxhash", "github.com/klauspost/compress"}, pure: true},
+	{dir: "transfer", only: []string{"github.com/cespare/xxhash", "github.com/klauspost/compress", "github.com/klauspost/reedsolomon"}, pure: true},
 	{dir: "membership", only: []string{"github.com/cespare/xxhash"}, pure: true},
 	{dir: "internal/transport"},
 	{dir: "internal/fsroot"},

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 	s := benchSender(2, 1000, now)
 	r := NewReceiver(ReceiverConfig{Stream: 1, Roster: 4}, now)
 	pass := func(lose int) {
-		for i := range 92 {
+		for i := 0; i < 92 || !s.repairs.empty(); i++ {
 			now = now.Add(10 * time.Microsecond)
 			d, ok := s.Next(now)
 			if !ok {
@@ -55,12 +56,70 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 		pass(-1)
 	}
 	for name, lose := range map[string]int{"clean": -1, "with losses": 7} {
+		s.overlap = 0 // parity
 		if n := testing.AllocsPerRun(100, func() { pass(lose) }); n > 0 {
 			t.Errorf("%s: %v allocations for 92 packets", name, n)
 		}
 	}
-	if r.Stats().Naks == 0 || s.Stats().Repaired == 0 {
-		t.Error("the losses were not repaired: nothing was measured")
+	if r.Stats().Naks == 0 || s.Stats().Parity == 0 || r.Stats().Rebuilt == 0 {
+		t.Errorf("the losses were not repaired with parity: nothing was measured: %+v, %+v", s.Stats(), r.Stats())
+	}
+}
+
+// BenchmarkStream sends blocks to four members that lose packets
+// independently, and tells what sender and receiver spend on a GB.
+func BenchmarkStream(b *testing.B) {
+	for _, loss := range []float64{0, 0.01, 0.05} {
+		b.Run(fmt.Sprintf("loss %g", loss), func(b *testing.B) {
+			now := time.Unix(1000, 0)
+			rng := rand.New(rand.NewPCG(1, 1))
+			encoded := noise(benchBlock, 1)
+			s := NewSender(SenderConfig{Stream: 1, Members: 4, SymbolSize: 1424, Window: 1 << 40, Rate: RateConfig{Start: 1 << 40, Floor: 1 << 40}}, now)
+			var members [4]*Receiver
+			for i := range members {
+				members[i] = NewReceiver(ReceiverConfig{Stream: 1, Roster: 4, Seed: uint64(i)}, now)
+			}
+			var sending, receiving time.Duration
+			b.ReportAllocs()
+			b.SetBytes(benchBlock)
+			for b.Loop() {
+				kind := protocol.BlockData
+				if s.Offered() == 0 {
+					kind = protocol.BlockHeader
+				}
+				from := time.Now()
+				s.Offer(now, Block{Kind: kind, Count: 1, Encoded: encoded})
+				for {
+					now = now.Add(10 * time.Microsecond)
+					d, ok := s.Next(now)
+					if sending += time.Since(from); !ok {
+						break
+					}
+					for i, r := range members {
+						if rng.Float64() < loss {
+							continue
+						}
+						from = time.Now()
+						if c, ok := r.HandleData(now, &d); ok {
+							r.Consumed(c.ID)
+							r.Recycle(c.Encoded)
+						}
+						fb, _ := r.Poll(now)
+						receiving += time.Since(from)
+						if fb != nil {
+							from = time.Now()
+							s.HandleFeedback(now, i, fb)
+							sending += time.Since(from)
+						}
+					}
+					from = time.Now()
+				}
+			}
+			gb := float64(b.N) * benchBlock / 1e9
+			b.ReportMetric(sending.Seconds()/gb, "sender-s/GB")
+			b.ReportMetric(receiving.Seconds()/gb/4, "receiver-s/GB")
+			b.ReportMetric(float64(s.Stats().Repaired)/float64(max(1, s.Stats().Sent)), "repaired")
+		})
 	}
 }
 
@@ -112,7 +171,7 @@ func BenchmarkHandleFeedback(b *testing.B) {
 			}
 			fb := protocol.Feedback{Stream: 1, Room: 24 << 20, Highest: s.Packets(), Received: s.Packets()}
 			for i := range naks {
-				fb.Naks = append(fb.Naks, protocol.Nak{Block: uint32(i), Missing: []byte{1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1}})
+				fb.Naks = append(fb.Naks, protocol.Nak{Block: uint32(i), Need: 3, Missing: []byte{1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1}})
 			}
 			i := 0
 			b.ReportAllocs()

@@ -5,8 +5,9 @@
 // goroutines at once.
 //
 // A block is cut into symbols of one size for the whole stream; a Data packet
-// carries one. The sender sends every symbol once, in order, and again those
-// that a member's Feedback names as missing. Encoded bytes stay with the sender
+// carries one. The sender sends every symbol once, in order, and then parity
+// symbols, as many as the member needs that lacks most: any k symbols make a
+// block of k. Encoded bytes stay with the sender
 // until every member in the stream has consumed the block; then its id is dead.
 //
 //	          Offer -> [ new data  ]                       [ gaps -> NAK, damped ]
@@ -19,8 +20,8 @@
 // of full windows can lock the stream, provided that the upper layer consumes
 // each complete block as soon as all blocks below it are complete.
 //
-// This version repairs with source symbols. Indices from the number of source
-// symbols up to 254 are left to parity symbols; receivers refuse them.
+// The code is described in cauchy.go, what is sent in repair in repair.go, and
+// what is sent before anybody asks in proactive.go.
 package transfer
 
 import (

@@ -24,6 +24,7 @@ func (s *Sender) HandleFeedback(now time.Time, member int, fb *protocol.Feedback
 		return
 	}
 	s.stats.Feedback++
+	s.parity.written()
 	if fb.Flags&protocol.FlagFull != 0 {
 		s.stats.Full++
 	}
@@ -40,7 +41,8 @@ func (s *Sender) HandleFeedback(now time.Time, member int, fb *protocol.Feedback
 	if !m.in {
 		return
 	}
-	s.repair(now, fb, highest)
+	s.losses.report(member, fb, highest)
+	s.repair(now, member, fb, highest)
 	if highest == fb.Highest && s.rate.report(now, member, fb, s.seq, s.rtt.value()) {
 		s.pacer.SetRate(s.rate.bytesPerSecond())
 	}
@@ -66,6 +68,7 @@ func (s *Sender) retire() {
 		sb := *slot
 		*slot = nil
 		s.repairs.remove(s.base)
+		s.parity.drop(sb)
 		if s.cfg.Release != nil {
 			s.cfg.Release(sb.Encoded)
 		}
@@ -91,55 +94,14 @@ func (s *Sender) sample(now time.Time, fb *protocol.Feedback) (time.Duration, bo
 	return rtt, rtt >= 0 && rtt < maxRTT
 }
 
-// repair queues the symbols that fb asks for. A symbol that was last sent
-// after the newest packet the member had seen is not queued again: the NAK was
-// made before that repair could arrive. Should the repair be lost with nothing
-// behind it, the age of the sending says so in the end.
-func (s *Sender) repair(now time.Time, fb *protocol.Feedback, highest uint32) {
-	patience := max(4*s.rtt.value(), 100*time.Millisecond)
-	for i := range fb.Naks {
-		n := &fb.Naks[i]
-		s.stats.Naks++
-		known := n.Block < s.cur || n.Block == s.cur && s.curSym > 0
-		if n.Block < s.base || !known {
-			s.stats.DeadNaks++
-			continue
-		}
-		sb := s.ring[n.Block%MaxAhead]
-		sent := sb.k
-		if n.Block == s.cur {
-			sent = s.curSym
-		}
-		want := below(sent)
-		if !n.All {
-			m := parseMissing(n.Missing)
-			want[0] &= m[0]
-			want[1] &= m[1]
-		}
-		want[0] &^= sb.wanted[0]
-		want[1] &^= sb.wanted[1]
-		old := now.Sub(sb.sent) > patience
-		for !want.empty() {
-			i := want.first()
-			want.remove(i)
-			if !old && !before(sb.last[i], highest) {
-				s.stats.StaleSymbols++
-				continue
-			}
-			sb.wanted.add(i)
-		}
-		if !sb.wanted.empty() {
-			s.repairs.add(n.Block)
-		}
-	}
-}
-
 // Drop takes a member out of the stream: it holds nothing back any more and
 // its NAKs are not served.
 func (s *Sender) Drop(member int) {
 	if member < 0 || member >= len(s.window.members) || !s.window.members[member].in {
 		return
 	}
+	s.parity.written()
+	s.losses.forget(member)
 	s.window.members[member].in = false
 	s.window.count--
 	s.window.dirty()

@@ -33,8 +33,18 @@ func (h *hostile) u32() uint32 {
 	}
 }
 
+// index yields the sources of a block of up to five symbols, and its parity.
+func (h *hostile) index() uint8 {
+	if i := h.u8(); i < 200 {
+		return i % 5
+	} else if i < 220 {
+		return 255 - i%3
+	}
+	return 3 + h.u8()%12
+}
+
 func (h *hostile) data() protocol.Data {
-	d := protocol.Data{Stream: 1, Seq: h.u32(), Block: h.u32(), Index: h.u8() % 5, Kind: protocol.BlockData, First: uint32(h.u8() % 2), Count: 1}
+	d := protocol.Data{Stream: 1, Seq: h.u32(), Block: h.u32(), Index: h.index(), Kind: protocol.BlockData, First: uint32(h.u8() % 2), Count: 1}
 	if d.Block == 0 {
 		d.Kind = protocol.BlockHeader
 	}
@@ -42,7 +52,10 @@ func (h *hostile) data() protocol.Data {
 	n := min(int(h.u8()), int(d.Length))
 	if h.u8() < 200 { // make it fit
 		d.Length = 300 + 10*d.Block%7
-		n = min(100, max(0, int(d.Length)-int(d.Index)*100))
+		n = min(100, int(d.Length)-int(d.Index)*100)
+		if n <= 0 { // parity
+			n = 100
+		}
 	}
 	d.Symbol = make([]byte, n)
 	return d
@@ -56,7 +69,7 @@ func (h *hostile) feedback() protocol.Feedback {
 		if h.u8() < 128 {
 			n.All = true
 		} else {
-			n.Missing = []byte{h.u8() | 1, h.u8(), h.u8() | 1}
+			n.Missing, n.Need = []byte{h.u8() | 1, h.u8(), h.u8() | 1}, h.u8()
 		}
 		fb.Naks = append(fb.Naks, n)
 	}

@@ -36,7 +36,8 @@ const (
 	flagrant      = 0.25                  // excess that needs fewer samples
 	maxStray      = 0.4                   // more is always congestion
 	sameLoss      = 0.6                   // of the old excess: the loss did not fall with the rate
-	queueing      = 1.12                  // packets arriving this much slower than they were sent fill a queue
+	queueing      = 1.2                   // packets arriving this much slower than they were sent fill a queue
+	leastStretch  = 40 * time.Millisecond // of a sample that shows it: clocks and naps are some milliseconds wrong
 )
 
 type ratePhase uint8
@@ -136,6 +137,7 @@ func (c *rateControl) init(cfg RateConfig, members int, now time.Time) {
 	c.log.init()
 	c.set(float64(cfg.Start))
 	c.current = c.rate
+	c.good = c.rate // a queue alone does not lead below the start, only loss does
 }
 
 func (c *rateControl) bytesPerSecond() int64 { return int64(c.rate) }
@@ -214,7 +216,7 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 		return false
 	}
 	c.achieved = max(c.achieved, sentRate)
-	if stretch := float64(took) / float64(max(sentIn, time.Millisecond)); stretch > queueing {
+	if stretch := float64(took) / float64(max(sentIn, time.Millisecond)); took >= leastStretch && stretch > queueing {
 		m.stretch = max(m.stretch, min(stretch, 2))
 	}
 	m.sample(loss, float64(packets), took)

@@ -37,6 +37,8 @@ type Complete struct {
 type ReceiverStats struct {
 	Packets      uint64 // of the stream, of any use or not
 	Duplicates   uint64 // symbols that were there already, or blocks complete
+	Parity       uint64 // parity symbols of use
+	Rebuilt      uint64 // source symbols computed from them
 	OutOfWindow  uint64 // blocks more than MaxAhead beyond the oldest
 	Inconsistent uint64 // packets that contradict their block or the stream
 	Refused      uint64 // packets refused because the room was full
@@ -61,14 +63,17 @@ type Receiver struct {
 	largest  int    // length of the largest block seen
 	spare    [][]byte
 
-	front   position    // one behind the newest symbol seen
-	lag     [3]position // the front before each of the last packets
+	front   position  // one behind the newest symbol seen
+	frontK  int       // source symbols of its block
+	lag     [3]uint32 // the front's block before each of the last packets
 	lagAt   int
+	ripe    uint32 // blocks below it were sent whole, and late packets are in
 	highest uint32 // one more than the highest Seq; see gotAny
 	gotAny  bool
 	packets uint32 // received
 
-	state feedbackState
+	rebuilder rebuilder
+	state     feedbackState
 }
 
 // position is a place in the stream: block, then symbol.
@@ -76,7 +81,7 @@ type position uint64
 
 func at(block uint32, symbol int) position { return position(block)<<8 | position(symbol) }
 func (p position) block() uint32           { return uint32(p >> 8) }
-func (p position) symbol() int             { return int(p & 0xff) }
+func (p position) symbol() int             { return int(p & 0xff) } // 255 at most: indices end at 254
 
 type blockState uint8
 
@@ -96,10 +101,12 @@ type recvBlock struct {
 	first   uint32
 	count   uint32
 	k       int
-	missing symbolSet
-	left    int // symbols missing
-	buf     []byte
-	nakAt   time.Time // earliest time of the next NAK
+	left    int                        // symbols to come, of whatever index: at least 1 while partial
+	missing symbolSet                  // source symbols that are not there
+	lent    symbolSet                  // of their places in buf, those that hold a parity symbol
+	buf     []byte                     // k symbols
+	nakAt   time.Time                  // earliest time of the next NAK
+	holds   [protocol.MaxSymbols]uint8 // index of the parity symbol at a lent place
 }
 
 // NewReceiver returns a receiver that has seen nothing.
@@ -172,24 +179,65 @@ func (r *Receiver) HandleData(now time.Time, d *protocol.Data) (Complete, bool) 
 		return Complete{}, false
 	}
 	r.advanceFront(now, d.Block, int(d.Index), k)
-	i := int(d.Index)
-	if !b.missing.has(i) {
+	if !r.store(b, int(d.Index), d.Symbol) {
 		r.stats.Duplicates++
 		return Complete{}, false
 	}
-	copy(b.buf[i*r.size:], d.Symbol)
-	b.missing.remove(i)
 	b.tries = 0
 	if b.left--; b.left > 0 {
 		return Complete{}, false
 	}
+	if !b.missing.empty() {
+		r.stats.Rebuilt += uint64(b.missing.len())
+		if !b.missing.has(b.k - 1) {
+			clear(b.buf[b.length:])
+		}
+		r.rebuilder.rebuild(b.buf, r.size, b.k, b.missing, b.holds[:])
+	}
 	return r.complete(d.Block, b), true
+}
+
+// store keeps a symbol of a partial block, or says that it is there already. A
+// parity symbol takes the place of some missing source; a source that needs
+// the place moves it to another. There always is one: the places that are
+// not lent are as many as the symbols to come.
+func (r *Receiver) store(b *recvBlock, i int, symbol []byte) bool {
+	if i < b.k {
+		if !b.missing.has(i) {
+			return false
+		}
+		b.missing.remove(i)
+		if b.lent.has(i) {
+			b.lent.remove(i)
+			r.lend(b, b.holds[i], b.buf[i*r.size:(i+1)*r.size])
+		}
+		copy(b.buf[i*r.size:], symbol)
+		return true
+	}
+	for m := b.lent; !m.empty(); {
+		y := m.first()
+		m.remove(y)
+		if int(b.holds[y]) == i {
+			return false
+		}
+	}
+	r.stats.Parity++
+	r.lend(b, uint8(i), symbol)
+	return true
+}
+
+// lend puts a parity symbol in the place of a missing source.
+func (r *Receiver) lend(b *recvBlock, index uint8, symbol []byte) {
+	y := b.missing.without(b.lent).first()
+	b.lent.add(y)
+	b.holds[y] = index
+	copy(b.buf[y*r.size:], symbol)
 }
 
 func (r *Receiver) received(now time.Time, seq uint32) {
 	r.stats.Packets++
 	r.packets++
-	r.shiftLag()
+	r.shiftLag(now)
 	if !r.gotAny || !before(seq, r.highest) {
 		r.highest, r.gotAny = seq+1, true
 	}
@@ -198,7 +246,7 @@ func (r *Receiver) received(now time.Time, seq uint32) {
 
 // shape returns the number of symbols in the block of d if d fits the stream's
 // symbol size, which the first packets tell: any symbol that is not its block's
-// last has it. A lone packet that could be either is refused.
+// last source symbol has it. A lone packet that could be either is refused.
 func (r *Receiver) shape(d *protocol.Data) (int, bool) {
 	length, i, n := int(d.Length), int(d.Index), len(d.Symbol)
 	if length < 1 || length > protocol.MaxBlock || n < 1 || n > length || d.Kind.Base() < protocol.BlockHeader || d.Kind.Base() > protocol.BlockData {
@@ -209,6 +257,8 @@ func (r *Receiver) shape(d *protocol.Data) (int, bool) {
 		case i == 0 && n == length:
 			return 1, true // a single symbol, of unknown full size
 		case i == 0:
+			r.learn(length, n)
+		case i*n >= length: // parity, as no source symbol is longer than those before it
 			r.learn(length, n)
 		case (i+1)*n >= length || symbols(length, n) > protocol.MaxSymbols: // the last symbol
 			if (length-n)%i == 0 && (length-n)/i >= n {
@@ -222,10 +272,13 @@ func (r *Receiver) shape(d *protocol.Data) (int, bool) {
 		}
 	}
 	k := symbols(length, r.size)
-	if k > protocol.MaxSymbols || i >= k || n != min(r.size, length-i*r.size) {
+	switch {
+	case k > protocol.MaxSymbols || i > protocol.MaxIndex:
 		return 0, false
+	case i >= k: // a block of one symbol has no parity
+		return k, k > 1 && n == r.size
 	}
-	return k, true
+	return k, n == min(r.size, length-i*r.size)
 }
 
 func (r *Receiver) learn(length, size int) {
@@ -258,9 +311,9 @@ func (r *Receiver) admit(d *protocol.Data, b *recvBlock, k int) bool {
 	}
 	r.held += length - b.length
 	r.largest = max(r.largest, length)
-	nakAt, tries := b.nakAt, b.tries
-	*b = recvBlock{state: blockPartial, kind: d.Kind, length: length, first: d.First, count: d.Count, k: k,
-		missing: below(k), left: k, buf: r.buffer(length), nakAt: nakAt, tries: tries}
+	b.state, b.kind, b.length, b.first, b.count = blockPartial, d.Kind, length, d.First, d.Count
+	b.k, b.missing, b.lent, b.left = k, below(k), symbolSet{}, k
+	b.buf = r.buffer(max(length, k*r.size))
 	return true
 }
 
@@ -283,7 +336,7 @@ func (r *Receiver) buffer(n int) []byte {
 		}
 	}
 	// One size for nearly all blocks, so that buffers can be used again.
-	return make([]byte, n, max(n, min(protocol.MaxBlock, (r.largest+4095)&^4095)))
+	return make([]byte, n, max(n, (min(protocol.MaxBlock, r.largest)+r.size+4095)&^4095))
 }
 
 // Recycle gives the bytes of a Complete back for use in a later block. The
@@ -296,7 +349,7 @@ func (r *Receiver) Recycle(encoded []byte) {
 
 func (r *Receiver) complete(id uint32, b *recvBlock) Complete {
 	b.state = blockComplete
-	c := Complete{ID: id, Kind: b.kind, First: b.first, Count: b.count, Encoded: b.buf}
+	c := Complete{ID: id, Kind: b.kind, First: b.first, Count: b.count, Encoded: b.buf[:b.length]}
 	b.buf = nil
 	r.pass()
 	return c

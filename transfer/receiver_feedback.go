@@ -144,33 +144,51 @@ func (r *Receiver) arm(now time.Time) {
 }
 
 // advanceFront takes note that a symbol of a block of k symbols was seen: all
-// symbols before it have been sent.
+// that came before it in the stream has been sent. What is missing of the
+// front's own block is not asked for before the block was sent whole: parity
+// would not help, and there is no haste.
 func (r *Receiver) advanceFront(now time.Time, block uint32, index, k int) {
-	seen := at(block, index)
-	if seen > r.front {
-		r.arm(now)
-	}
 	next := at(block, index+1)
-	if index+1 >= k {
-		next = at(block+1, 0)
+	if next <= r.front {
+		return
 	}
-	r.front = max(r.front, next)
+	if index+1 >= k && r.oldest <= block {
+		// Should the stream end here, nothing else brings it up.
+		r.state.look(now.Add(reorderTime + r.backoff()))
+	}
+	r.front, r.frontK = next, k
 }
 
 // shiftLag remembers the front before each of the last packets, so that a
-// symbol overtaken by as many as len(lag) is not yet taken as lost.
-func (r *Receiver) shiftLag() {
-	r.lag[r.lagAt] = r.front
+// symbol overtaken by as many as len(lag) is not yet taken as lost, and starts
+// the backoff of what is lost below.
+func (r *Receiver) shiftLag(now time.Time) {
+	if block := r.lag[r.lagAt]; block > r.ripe {
+		r.ripe = block
+		if r.oldest < block {
+			r.arm(now)
+		}
+	}
+	r.lag[r.lagAt] = r.front.block()
 	r.lagAt = (r.lagAt + 1) % len(r.lag)
 }
 
-// settled returns the position before which what is missing counts as lost.
-func (r *Receiver) settled(now time.Time) position {
-	p := r.lag[r.lagAt]
+// settled returns the block below which what is missing counts as lost.
+func (r *Receiver) settled(now time.Time) uint32 {
+	end := max(r.ripe, r.state.blocks)
 	if now.Sub(r.state.lastData) >= reorderTime {
-		p = r.front
+		end = max(end, r.sentWhole())
 	}
-	return max(p, at(r.state.blocks, 0))
+	return end
+}
+
+// sentWhole returns the number of blocks all of whose sources were sent, late
+// packets or not.
+func (r *Receiver) sentWhole() uint32 {
+	if r.front.symbol() >= max(1, r.frontK) {
+		return r.front.block() + 1
+	}
+	return r.front.block()
 }
 
 // noteConsumed takes note of progress, to be looked at by the next Poll.
@@ -295,13 +313,9 @@ func (r *Receiver) collect(now time.Time) (n int) {
 	f := &r.state
 	f.bits, f.nakDue = f.bits[:0], time.Time{}
 	f.space = r.cfg.Payload - protocol.PrefixLen - protocol.FeedbackFixed - protocol.CheckLen
-	settled, held, guess := r.settled(now), r.held, max(1, r.largest)
-	if r.front > settled {
-		f.look(now.Add(reorderTime))
-	}
-	end := settled.block()
-	if settled.symbol() > 0 {
-		end++
+	end, held, guess := r.settled(now), r.held, max(1, r.largest)
+	if whole := r.sentWhole(); whole > end && whole > r.oldest {
+		f.look(f.lastData.Add(reorderTime + r.backoff()))
 	}
 	end = r.consumed + min(end-min(end, r.consumed), MaxAhead)
 	if end > r.consumed {
@@ -322,18 +336,9 @@ func (r *Receiver) collect(now time.Time) (n int) {
 		}
 		nak := protocol.Nak{Block: id, All: b.state == blockUnknown}
 		if !nak.All {
-			lost := b.missing
-			if id == settled.block() {
-				sent := below(settled.symbol())
-				lost[0] &= sent[0]
-				lost[1] &= sent[1]
-			}
-			if lost.empty() {
-				continue
-			}
 			from := len(f.bits)
-			f.bits = lost.appendMissing(f.bits)
-			nak.Missing = f.bits[from:len(f.bits):len(f.bits)]
+			f.bits = b.missing.appendMissing(f.bits)
+			nak.Need, nak.Missing = uint8(b.left), f.bits[from:len(f.bits):len(f.bits)]
 		}
 		if b.nakAt.After(now) {
 			f.look(b.nakAt)

@@ -35,11 +35,13 @@ type Block struct {
 type SenderStats struct {
 	Sent          uint64 // packets of first sending
 	SentBytes     uint64 // their bytes as IP packets
-	Repaired      uint64 // packets sent again
+	Repaired      uint64 // packets beyond that: symbols sent again, and parity
 	RepairedBytes uint64
+	Parity        uint64 // of these packets, those with parity symbols
+	Proactive     uint64 // of these packets, those that nobody had asked for
 	Feedback      uint64 // feedback messages of this stream
 	Naks          uint64 // blocks named in them
-	StaleSymbols  uint64 // symbols asked for while their repair was under way
+	StaleSymbols  uint64 // symbols asked for while their repair, or as many of parity, was under way
 	DeadNaks      uint64 // naks of blocks that are dead or were never sent
 	Absurd        uint64 // feedback with values that cannot be, refused or ignored in part
 	Full          uint64 // feedback of members that had refused packets
@@ -60,9 +62,15 @@ type Sender struct {
 	base    uint32 // ids below are dead
 	next    uint32 // id of the next block to be offered
 	cur     uint32 // block of the next new symbol
-	curSym  int    // and its index
+	curSym  int    // and its index; from k on, proactive repairs
+	curEnd  int    // one behind its last
 	seq     uint32 // of the next packet
-	repairs slots  // blocks with wanted symbols
+	repairs slots  // blocks with needs
+
+	losses  lossTable
+	parity  parityBuffers
+	overlap float64 // share of a member's losses that another one has too, smoothed
+	spent   uint64  // packets of generosity at the tail
 }
 
 // sendBlock is a block that some member in the stream has not consumed.
@@ -71,9 +79,9 @@ type sendBlock struct {
 	id     uint32
 	k      int       // source symbols
 	offset uint64    // bytes offered before this block
-	wanted symbolSet // symbols to be sent again
 	sent   time.Time // last sending of any symbol
-	last   [protocol.MaxSymbols]uint32
+	repairState
+	last [protocol.MaxIndex + 1]uint32 // sequence number of the last sending of each symbol
 }
 
 // NewSender returns a sender whose stream is empty.
@@ -87,6 +95,8 @@ func NewSender(cfg SenderConfig, now time.Time) *Sender {
 	s.pacer = NewPacer(s.rate.bytesPerSecond(), now)
 	s.rtt.init(now)
 	s.window.init(cfg.Members)
+	s.losses.init(cfg.Members)
+	s.parity.size = cfg.SymbolSize
 	return s
 }
 
@@ -129,7 +139,7 @@ func (s *Sender) Offer(now time.Time, b Block) (uint32, error) {
 		return 0, fmt.Errorf("offer block %d: %d blocks are outstanding", s.next, MaxAhead)
 	}
 	sb := s.take()
-	*sb = sendBlock{Block: b, id: s.next, k: k, offset: s.window.total}
+	sb.Block, sb.id, sb.k, sb.offset, sb.repairState = b, s.next, k, s.window.total, repairState{}
 	s.ring[s.next%MaxAhead] = sb
 	s.next++
 	s.window.total += uint64(len(b.Encoded))
@@ -155,8 +165,9 @@ func (s *Sender) offset(id uint32) uint64 {
 }
 
 // Next returns the next packet to send now, repairs first, or false if there
-// is none or the pacing forbids it. Symbol aliases the block's bytes: the
-// packet is to be written before the next call of HandleFeedback or Drop.
+// is none or the pacing forbids it. Symbol aliases the block's bytes or a
+// buffer of the sender: the packet is to be written before the next call of
+// HandleFeedback or Drop.
 func (s *Sender) Next(now time.Time) (protocol.Data, bool) {
 	if !s.pacer.Ready(now) {
 		return protocol.Data{}, false
@@ -164,14 +175,11 @@ func (s *Sender) Next(now time.Time) (protocol.Data, bool) {
 	s.tick(now)
 	if id, ok := s.repairs.first(s.base); ok {
 		sb := s.ring[id%MaxAhead]
-		i := sb.wanted.first()
-		sb.wanted.remove(i)
-		if sb.wanted.empty() {
+		i := sb.nextRepair(s.window.count, s.overlap)
+		d := s.emit(now, sb, i, sb.need+sb.extra)
+		if sb.emitted(i) {
 			s.repairs.remove(id)
 		}
-		d := s.emit(now, sb, i)
-		s.stats.Repaired++
-		s.stats.RepairedBytes += uint64(len(d.Symbol) + packetOverhead)
 		return d, true
 	}
 	if s.cur == s.next {
@@ -179,24 +187,48 @@ func (s *Sender) Next(now time.Time) (protocol.Data, bool) {
 		return protocol.Data{}, false
 	}
 	sb := s.ring[s.cur%MaxAhead]
-	d := s.emit(now, sb, s.curSym)
+	if s.curSym == 0 {
+		s.curEnd = sb.k
+	}
+	i := s.curSym
+	if i >= sb.k {
+		i = sb.unasked()
+		s.stats.Proactive++
+	}
+	d := s.emit(now, sb, i, s.curEnd-s.curSym)
 	if s.curSym++; s.curSym == sb.k {
+		s.curEnd += s.proactive(now, sb)
+	}
+	if s.curSym >= s.curEnd {
 		s.cur, s.curSym = s.cur+1, 0
 	}
-	s.stats.Sent++
-	s.stats.SentBytes += uint64(len(d.Symbol) + packetOverhead)
 	return d, true
 }
 
-func (s *Sender) emit(now time.Time, sb *sendBlock, i int) protocol.Data {
-	at := i * s.cfg.SymbolSize
+// emit makes the packet of symbol i of a block, which, if it is a parity
+// symbol, is the next one; it counts on about ahead of them in a row.
+func (s *Sender) emit(now time.Time, sb *sendBlock, i, ahead int) protocol.Data {
 	d := protocol.Data{Stream: s.cfg.Stream, Seq: s.seq, Block: sb.id, Index: uint8(i), Kind: sb.Kind,
-		Length: uint32(len(sb.Encoded)), First: sb.First, Count: sb.Count,
-		Symbol: sb.Encoded[at:min(at+s.cfg.SymbolSize, len(sb.Encoded))]}
+		Length: uint32(len(sb.Encoded)), First: sb.First, Count: sb.Count}
+	if i < sb.k {
+		at := i * s.cfg.SymbolSize
+		d.Symbol = sb.Encoded[at:min(at+s.cfg.SymbolSize, len(sb.Encoded))]
+	} else {
+		d.Symbol = s.parity.take(sb, ahead)
+		s.stats.Parity++
+	}
+	bytes := len(d.Symbol) + packetOverhead
+	if s.curSym < sb.k && sb.id == s.cur && i == s.curSym {
+		s.stats.Sent++
+		s.stats.SentBytes += uint64(bytes)
+	} else {
+		s.stats.Repaired++
+		s.stats.RepairedBytes += uint64(bytes)
+	}
 	sb.last[i], sb.sent = s.seq, now
-	s.rate.sent(now, s.seq, len(d.Symbol)+packetOverhead)
+	s.rate.sent(now, s.seq, bytes)
 	s.seq++
-	s.pacer.Charge(now, len(d.Symbol)+packetOverhead)
+	s.pacer.Charge(now, bytes)
 	return d
 }
 

@@ -56,6 +56,7 @@ type simConfig struct {
 	fail      float64 // share of blocks that fail to verify the first time
 	limit     time.Duration
 	discard   bool // contents are not kept: measure only
+	symbol    int  // bytes; 0: 1424
 }
 
 type simMember struct {
@@ -114,9 +115,12 @@ func newSim(t testing.TB, cfg simConfig, seed uint64) *sim {
 	if cfg.blockLen == nil {
 		cfg.blockLen = func(int, *rand.Rand) int { return 128 << 10 }
 	}
+	if cfg.symbol == 0 {
+		cfg.symbol = 1424
+	}
 	m := &sim{t: t, cfg: cfg, rng: rand.New(rand.NewPCG(seed, 9)), t0: time.Unix(1e9, 0), total: cfg.blocks}
 	m.now = m.t0
-	m.s = NewSender(SenderConfig{Stream: simStream, Members: cfg.members, SymbolSize: 1424, Window: cfg.window, Rate: cfg.rate,
+	m.s = NewSender(SenderConfig{Stream: simStream, Members: cfg.members, SymbolSize: cfg.symbol, Window: cfg.window, Rate: cfg.rate,
 		Release: func(b []byte) { clear(b[:min(len(b), 8)]) }}, m.now)
 	for i := range cfg.members {
 		rc := ReceiverConfig{Stream: simStream, Seed: seed ^ uint64(i)<<20, Room: cfg.room, Roster: cfg.members}

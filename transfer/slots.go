@@ -50,12 +50,17 @@ func (s *slots) first(base uint32) (uint32, bool) {
 // symbolSet is a set of symbol indices below MaxSymbols.
 type symbolSet [2]uint64
 
-func (s *symbolSet) has(i int) bool { return s[i>>6&1]>>(i&63)&1 != 0 }
-func (s *symbolSet) add(i int)      { s[i>>6&1] |= 1 << (i & 63) }
-func (s *symbolSet) remove(i int)   { s[i>>6&1] &^= 1 << (i & 63) }
-func (s *symbolSet) empty() bool    { return s[0]|s[1] == 0 }
+func (s symbolSet) has(i int) bool { return s[i>>6&1]>>(i&63)&1 != 0 }
+func (s *symbolSet) add(i int)     { s[i>>6&1] |= 1 << (i & 63) }
+func (s *symbolSet) remove(i int)  { s[i>>6&1] &^= 1 << (i & 63) }
+func (s symbolSet) empty() bool    { return s[0]|s[1] == 0 }
+func (s symbolSet) len() int       { return bits.OnesCount64(s[0]) + bits.OnesCount64(s[1]) }
 
-func (s *symbolSet) first() int {
+func (s symbolSet) without(t symbolSet) symbolSet { return symbolSet{s[0] &^ t[0], s[1] &^ t[1]} }
+func (s symbolSet) union(t symbolSet) symbolSet   { return symbolSet{s[0] | t[0], s[1] | t[1]} }
+func (s symbolSet) common(t symbolSet) symbolSet  { return symbolSet{s[0] & t[0], s[1] & t[1]} }
+
+func (s symbolSet) first() int {
 	if s[0] != 0 {
 		return bits.TrailingZeros64(s[0])
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -92,9 +93,9 @@ type UDP struct {
 	slot    int // bytes of the longest packet that is received
 	segment int // bytes of the longest packet in a segmented send
 
-	multicast *net.UDPConn
+	multicast groupSocket
+	waiter    *waiter // of multicast
 	unicast   *net.UDPConn
-	join      *ipv4.PacketConn // of multicast
 	out       *ipv4.PacketConn // of unicast
 	raw       syscall.RawConn  // of unicast
 	groupAddr *net.UDPAddr
@@ -111,6 +112,13 @@ type UDP struct {
 	looped  atomic.Uint32 // datagrams of the own session that the group's socket dropped, modulo 2^32
 	refused atomic.Pointer[SegmentationError]
 	watched interfaceState
+}
+
+// groupSocket is the socket that hears the group. Sending and control calls
+// use it as a connection only for a moment, see withGroup.
+type groupSocket interface {
+	syscall.Conn
+	io.Closer
 }
 
 // Open opens the sockets. Errors are sentences for the user.
@@ -154,11 +162,14 @@ func (u *UDP) open(ifi *net.Interface, addr netip.Addr, cfg Config) (err error) 
 		}
 		return fmt.Errorf("listen on %s: %w", u.group, err)
 	}
-	u.join = ipv4.NewPacketConn(u.multicast)
+	if u.waiter, err = newWaiter(u.multicast); err != nil {
+		return err
+	}
 	if err := u.bindUnicast(addr, cfg.Port); err != nil {
 		return err
 	}
-	if err := u.join.JoinGroup(ifi, u.groupAddr); err != nil && !isAny(err, syscall.EADDRINUSE) {
+	err = withGroup(u.multicast, func(c *ipv4.PacketConn) error { return c.JoinGroup(ifi, u.groupAddr) })
+	if err != nil && !isAny(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("join the group %s on interface %s: %w", u.group.Addr(), ifi.Name, err)
 	}
 	if err := u.setOptions(ifi, cfg); err != nil {
@@ -171,11 +182,11 @@ func (u *UDP) open(ifi *net.Interface, addr netip.Addr, cfg Config) (err error) 
 		return err
 	}
 	u.writers.New = func() any { return newWriter(u) }
-	multi, err := newReader(u, u.multicast, true)
+	multi, err := newReader(u, u.multicast, true, u.waiter)
 	if err != nil {
 		return err
 	}
-	uni, err := newReader(u, u.unicast, false)
+	uni, err := newReader(u, u.unicast, false, nil)
 	if err != nil {
 		return err
 	}
@@ -221,14 +232,14 @@ func (u *UDP) setOptions(ifi *net.Interface, cfg Config) error {
 		u.info.Coalescing = coalesce(u.multicast) && coalesce(u.unicast)
 	}
 	// Only speed is lost without it: the gate drops what it would have dropped.
-	u.filtered = u.join.SetBPF(filter) == nil
+	u.filtered = withGroup(u.multicast, func(c *ipv4.PacketConn) error { return c.SetBPF(filter) }) == nil
 	return nil
 }
 
 // setBuffers sets all buffers and words the warning.
 func (u *UDP) setBuffers(cfg Config) error {
 	var err error
-	for _, c := range []*net.UDPConn{u.unicast, u.multicast} {
+	for _, c := range []syscall.Conn{u.unicast, u.multicast} {
 		if u.info.RecvGot, err = setBuffer(c, true, cfg.RecvBuffer); err != nil {
 			return fmt.Errorf("set a receive buffer of %d bytes: %w", cfg.RecvBuffer, err)
 		}
@@ -290,17 +301,23 @@ func (u *UDP) Payload() int { return u.payload }
 func (u *UDP) Close() error {
 	u.once.Do(func() {
 		close(u.done)
-		u.closeSockets()
+		u.waiter.stop()
+		u.unicast.Close()
 		u.wg.Wait()
+		u.closeSockets()
 	})
 	return nil
 }
 
 func (u *UDP) closeSockets() {
-	for _, c := range []*net.UDPConn{u.multicast, u.unicast} {
-		if c != nil {
-			c.Close()
-		}
+	if u.unicast != nil {
+		u.unicast.Close()
+	}
+	if u.waiter != nil {
+		u.waiter.close()
+	}
+	if u.multicast != nil {
+		u.multicast.Close()
 	}
 }
 

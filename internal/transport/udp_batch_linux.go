@@ -35,21 +35,24 @@ type batch struct {
 	slot     int
 	coalesce bool
 	call     func(fd uintptr) bool
+	waiter   *waiter // nil: the runtime's poller knows the socket
+	fd       uintptr // with a waiter: open until the reader has ended
 
 	// Of the call that is under way.
 	want  int
 	wait  bool
+	ended bool
 	n     int
 	errno syscall.Errno
 }
 
 // newBatch returns a batch for packets of at most slot bytes.
-func newBatch(c *net.UDPConn, slot int, coalesce bool) (*batch, error) {
+func newBatch(c syscall.Conn, slot int, coalesce bool, w *waiter) (*batch, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	b := &batch{raw: raw, slot: slot, coalesce: coalesce}
+	b := &batch{raw: raw, slot: slot, coalesce: coalesce, waiter: w}
 	for i := range b.msgs {
 		h := &b.msgs[i].hdr
 		h.Name = (*byte)(unsafe.Pointer(&b.names[i]))
@@ -62,14 +65,32 @@ func newBatch(c *net.UDPConn, slot int, coalesce bool) (*batch, error) {
 			h.Control = (*byte)(unsafe.Pointer(&b.controls[i]))
 		}
 	}
+	if w != nil {
+		if err := control(c, func(fd int) error { b.fd = uintptr(fd); return nil }); err != nil {
+			return nil, err
+		}
+	}
 	b.call = b.recv // bound once: it would be allocated at every read
 	return b, nil
 }
 
 func (b *batch) recv(fd uintptr) bool {
+	for b.waiter != nil {
+		if b.receive(fd) || !b.wait {
+			return true
+		}
+		if b.ended = !b.waiter.wait(fd); b.ended {
+			return true
+		}
+	}
+	return b.receive(fd) || !b.wait // or wait until readable
+}
+
+// receive reports whether it was not in vain.
+func (b *batch) receive(fd uintptr) bool {
 	n, _, e := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.msgs[0])), uintptr(b.want), unix.MSG_DONTWAIT, 0, 0)
 	if e == unix.EAGAIN {
-		return !b.wait // wait until readable
+		return false
 	}
 	b.n, b.errno = int(n), e
 	return true
@@ -89,8 +110,13 @@ func (b *batch) read(slab []byte, spills []*spill, want int, wait bool) (int, ti
 		}
 	}
 	b.n, b.errno, b.want, b.wait = 0, 0, want, wait
-	if err := b.raw.Read(b.call); err != nil {
+	if b.waiter != nil {
+		b.recv(b.fd)
+	} else if err := b.raw.Read(b.call); err != nil {
 		return 0, time.Time{}, err
+	}
+	if b.ended {
+		return 0, time.Time{}, net.ErrClosed
 	}
 	if b.errno != 0 {
 		return 0, time.Time{}, os.NewSyscallError("recvmmsg", b.errno)

@@ -4,41 +4,94 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"unsafe"
 
+	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
 
 // listenGroup opens a socket that receives what is sent to the group's port on
 // interfaces where this socket, not just any of the host's, has joined. Other
 // daemons on this host can do the same.
-func listenGroup(group netip.AddrPort, _ *net.Interface) (*net.UDPConn, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+//
+// The socket is a blocking file, so that the runtime's poller does not know
+// it: that would wake a thread for each train that arrives, whether anybody
+// waits for it or not.
+func listenGroup(group netip.AddrPort, _ *net.Interface) (groupSocket, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	// The net package would bind a multicast address as the wildcard address.
 	f := os.NewFile(uintptr(fd), "group socket")
-	defer f.Close() // FilePacketConn duplicates it
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return nil, os.NewSyscallError("SO_REUSEADDR", err)
-	}
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0); err != nil {
-		return nil, os.NewSyscallError("IP_MULTICAST_ALL", err)
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(group.Port()), Addr: group.Addr().As4()}); err != nil {
-		return nil, os.NewSyscallError("bind", err)
-	}
-	c, err := net.FilePacketConn(f)
-	if err != nil {
+	if err := bindGroup(fd, group); err != nil {
+		f.Close()
 		return nil, err
 	}
-	return c.(*net.UDPConn), nil
+	return f, nil
 }
+
+func bindGroup(fd int, group netip.AddrPort) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return os.NewSyscallError("SO_REUSEADDR", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0); err != nil {
+		return os.NewSyscallError("IP_MULTICAST_ALL", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(group.Port()), Addr: group.Addr().As4()}); err != nil {
+		return os.NewSyscallError("bind", err)
+	}
+	return nil
+}
+
+// withGroup calls f with the group's socket as a connection of its own for as
+// long as f runs.
+func withGroup(s groupSocket, f func(*ipv4.PacketConn) error) error {
+	c, err := net.FilePacketConn(s.(*os.File))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(ipv4.NewPacketConn(c))
+}
+
+// waiter waits until a socket that the runtime's poller does not know is
+// readable, or until it is told to end.
+type waiter struct {
+	end *os.File
+	fds [2]unix.PollFd // the socket and end
+}
+
+func newWaiter(groupSocket) (*waiter, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	w := &waiter{end: os.NewFile(uintptr(fd), "end of reading")}
+	w.fds[0].Events = unix.POLLIN
+	w.fds[1] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	return w, nil
+}
+
+// wait reports whether fd may be readable; false is the end.
+func (w *waiter) wait(fd uintptr) bool {
+	w.fds[0].Fd = int32(fd)
+	for {
+		if _, err := unix.Poll(w.fds[:], -1); err != unix.EINTR {
+			return w.fds[1].Revents == 0
+		}
+	}
+}
+
+// stop ends all waits, now and later.
+func (w *waiter) stop() { w.end.Write([]byte{0, 0, 0, 0, 0, 0, 0, 1}) }
+
+func (w *waiter) close() { w.end.Close() }
 
 // setBuffer asks for a socket buffer of size bytes, with force where that is
 // allowed, and returns what the kernel gave.
-func setBuffer(c *net.UDPConn, receive bool, size int) (int, error) {
+func setBuffer(c syscall.Conn, receive bool, size int) (int, error) {
 	opt, force := unix.SO_SNDBUF, unix.SO_SNDBUFFORCE
 	if receive {
 		opt, force = unix.SO_RCVBUF, unix.SO_RCVBUFFORCE
@@ -67,7 +120,7 @@ func bufferSysctl(receive bool) string {
 
 // dropped returns how many packets the socket's buffer, filter and checksum
 // have turned away, modulo 2^32. SO_MEMINFO has it as the last of nine numbers.
-func dropped(c *net.UDPConn) uint32 {
+func dropped(c syscall.Conn) uint32 {
 	var mem [9]uint32
 	size := uint32(unsafe.Sizeof(mem))
 	err := control(c, func(fd int) error {
@@ -85,7 +138,7 @@ func dropped(c *net.UDPConn) uint32 {
 }
 
 // canSegment reports whether the kernel cuts datagrams that are sent.
-func canSegment(c *net.UDPConn) bool {
+func canSegment(c syscall.Conn) bool {
 	return control(c, func(fd int) error {
 		_, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
 		return err
@@ -94,11 +147,11 @@ func canSegment(c *net.UDPConn) bool {
 
 // coalesce has the kernel hand over datagrams that it holds in one piece
 // without cutting them. It reports whether the kernel knows how.
-func coalesce(c *net.UDPConn) bool {
+func coalesce(c syscall.Conn) bool {
 	return control(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) }) == nil
 }
 
-func control(c *net.UDPConn, f func(fd int) error) error {
+func control(c syscall.Conn, f func(fd int) error) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err

@@ -7,30 +7,48 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/ipv4"
 )
 
 // listenGroup opens a socket for the group's port. Other daemons on this host
 // can do the same.
-func listenGroup(group netip.AddrPort, ifi *net.Interface) (*net.UDPConn, error) {
+func listenGroup(group netip.AddrPort, ifi *net.Interface) (groupSocket, error) {
 	return net.ListenMulticastUDP("udp4", ifi, net.UDPAddrFromAddrPort(group))
 }
 
 // setBuffer asks for a socket buffer. What was given cannot be read back
 // portably: an error says that it was not what was asked for.
-func setBuffer(c *net.UDPConn, receive bool, size int) (int, error) {
+func setBuffer(s syscall.Conn, receive bool, size int) (int, error) {
+	c := s.(*net.UDPConn)
 	if receive {
 		return size, c.SetReadBuffer(size)
 	}
 	return size, c.SetWriteBuffer(size)
 }
 
+// withGroup calls f with the group's socket.
+func withGroup(s groupSocket, f func(*ipv4.PacketConn) error) error {
+	return f(ipv4.NewPacketConn(s.(*net.UDPConn)))
+}
+
+// waiter ends reading by closing the group's socket, which the runtime's poller
+// knows.
+type waiter struct{ s groupSocket }
+
+func newWaiter(s groupSocket) (*waiter, error) { return &waiter{s}, nil }
+
+func (w *waiter) stop() { w.s.Close() }
+
+func (*waiter) close() {}
+
 func bufferSysctl(bool) string { return "kern.ipc.maxsockbuf" }
 
-func dropped(*net.UDPConn) uint32 { return 0 }
+func dropped(syscall.Conn) uint32 { return 0 }
 
-func canSegment(*net.UDPConn) bool { return false }
+func canSegment(syscall.Conn) bool { return false }
 
-func coalesce(*net.UDPConn) bool { return false }
+func coalesce(syscall.Conn) bool { return false }
 
 // batch reads packets from one socket, one at a time.
 type batch struct {
@@ -39,8 +57,8 @@ type batch struct {
 	last datagram
 }
 
-func newBatch(c *net.UDPConn, slot int, _ bool) (*batch, error) {
-	return &batch{c: c, slot: slot}, nil
+func newBatch(c syscall.Conn, slot int, _ bool, _ *waiter) (*batch, error) {
+	return &batch{c: c.(*net.UDPConn), slot: slot}, nil
 }
 
 // read reads one packet into slab, which has more than one slot at the first

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/ipv4"
 )
 
 // interfaceState is what is known of the interface that the group is joined on.
@@ -46,8 +48,10 @@ func (u *UDP) checkInterface(ifi *net.Interface, err error) {
 	if !w.gone && ifi.Index == w.index {
 		return
 	}
-	_ = u.join.LeaveGroup(ifi, u.groupAddr) // fails if the membership has gone
-	joined := u.join.JoinGroup(ifi, u.groupAddr)
+	joined := withGroup(u.multicast, func(c *ipv4.PacketConn) error {
+		_ = c.LeaveGroup(ifi, u.groupAddr) // fails if the membership has gone
+		return c.JoinGroup(ifi, u.groupAddr)
+	})
 	if joined != nil && !isAny(joined, syscall.EADDRINUSE) {
 		w.gone = true // tried again at the next look
 		return
