@@ -196,7 +196,12 @@ func (c *committer) prepare(s *step) error {
 	if err := c.change("chmod", s.path); err != nil {
 		return err
 	}
-	return c.t.fail(s.path, absentOK(d.Chmod(name, e.Mode)))
+	st, err := d.Lstat(name)
+	if err == nil {
+		mode, _ := c.t.hold.mode(e, &st)
+		err = d.Chmod(name, mode)
+	}
+	return c.t.fail(s.path, absentOK(err))
 }
 
 // do does a step if it belongs to this pass.

@@ -100,12 +100,35 @@ func (h *holdable) init(t *Target) {
 	}
 }
 
-// mode returns the bits of a mode that can be set on what st is.
-func (h *holdable) mode(st *fsroot.Stat) uint32 {
-	if h.root || h.groups[st.GID] {
-		return protocol.MaxMode
+// mode returns the mode that e is to have as what st is, and the bits of it that
+// can be held. Setuid and setgid lend the rights of an owner: where the owner
+// of the entry can't be set they are left off, and taken off.
+func (h *holdable) mode(e *protocol.Entry, st *fsroot.Stat) (mode, mask uint32) {
+	mode, mask = e.Mode, protocol.MaxMode
+	if h.root {
+		return mode, mask
 	}
-	return protocol.MaxMode &^ 0o2000
+	if e.Type != protocol.EntryDirectory {
+		if st.UID != h.t.m.accounts.userID(e.User) {
+			mode &^= 0o4000
+		}
+		if st.GID != h.t.m.accounts.groupID(e.Group) {
+			mode &^= 0o2000
+		}
+		if mode != e.Mode {
+			h.t.warn("setid", e.Path, "setuid or setgid is left off, here and wherever the owner or group can't be set: the daemon does not run as root")
+		}
+	}
+	if !h.groups[st.GID] && (mode&0o2000 != 0 || e.Type == protocol.EntryDirectory) {
+		mask &^= 0o2000
+	}
+	return mode, mask
+}
+
+// modeDiffers reports whether the mode of st has to be changed.
+func (h *holdable) modeDiffers(e *protocol.Entry, st *fsroot.Stat) bool {
+	mode, mask := h.mode(e, st)
+	return (st.Perm()^mode)&mask != 0
 }
 
 const (
@@ -268,7 +291,7 @@ var sumBuffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}
 
 // differs reports whether attributes of what is there have to be changed.
 func (t *Target) differs(nd node, e *protocol.Entry, st *fsroot.Stat) (bool, error) {
-	if e.Type != protocol.EntrySymlink && (st.Perm()^e.Mode)&t.hold.mode(st) != 0 {
+	if e.Type != protocol.EntrySymlink && t.hold.modeDiffers(e, st) {
 		return true, nil
 	}
 	if t.root && (st.UID != t.m.accounts.userID(e.User) || st.GID != t.m.accounts.groupID(e.Group)) {
@@ -332,15 +355,24 @@ func (t *Target) apply(nd node, e *protocol.Entry, st *fsroot.Stat, mode uint32)
 	if err != nil {
 		return err
 	}
-	if e.Type != protocol.EntrySymlink && (owned || changed || (st.Perm()^mode)&t.hold.mode(st) != 0) {
+	if e.Type == protocol.EntrySymlink {
+		return t.applyTime(nd, e, st)
+	}
+	wanted, mask := t.hold.mode(e, st)
+	mode &^= e.Mode &^ wanted
+	if owned || changed || (st.Perm()^mode)&mask != 0 {
 		if err := nd.chmod(mode); err != nil {
 			return err
 		}
 	}
-	if st.Sec != e.Sec || st.Nsec != e.Nsec {
-		return nd.utimes(e.Sec, e.Nsec)
+	return t.applyTime(nd, e, st)
+}
+
+func (t *Target) applyTime(nd node, e *protocol.Entry, st *fsroot.Stat) error {
+	if st.Sec == e.Sec && st.Nsec == e.Nsec {
+		return nil
 	}
-	return nil
+	return nd.utimes(e.Sec, e.Nsec)
 }
 
 // applyXattrs sets ACLs last: they may take away the right to set the others.
