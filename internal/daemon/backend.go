@@ -52,6 +52,7 @@ func (n *node) status(now time.Time) *control.Status {
 		RateMbit: float64(n.cfg.Network.Rate) / 1e6, Receive: !n.cfg.NoReceive, Send: !n.cfg.NoSend,
 		Buffers:  control.Buffers{ReceiveAsked: info.RecvAsked, ReceiveGot: info.RecvGot, SendAsked: info.SendAsked, SendGot: info.SendGot},
 		Warnings: n.cfg.Warnings(), Members: n.memberStatuses(), Pushes: n.pushStatuses(now)}
+	s.Warnings = append(s.Warnings, n.troubles...)
 	if info.Warning != "" {
 		s.Warnings = append(s.Warnings, info.Warning)
 	}
@@ -102,7 +103,7 @@ func (n *node) memberStatus(m *membership.Member) control.MemberStatus {
 			s.LastPush = n.lastPushOf(d.Modules[0].LastPush, time.Unix(0, d.Modules[0].At), control.OutcomeDone, "")
 		}
 	}
-	if l, ok := n.last[m.Name]; ok && (s.LastPush == nil || s.LastPush.Push <= l.id.String()) {
+	if l, ok := n.last[m.Session]; ok && (s.LastPush == nil || s.LastPush.Push <= l.id.String()) {
 		s.LastPush = n.lastPushOf(l.id, l.at, l.outcome, l.text)
 	}
 	return s

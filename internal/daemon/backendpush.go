@@ -39,8 +39,8 @@ func (b *backend) Push(ctx context.Context, req *control.PushRequest, emit func(
 	if err := n.call(func(time.Time) { who = n.audience(req.Targets) }); err != nil {
 		return control.NewError(control.CodeUnavailable, err.Error())
 	}
-	if why := who.tooFew(req); why != "" {
-		nobody(n, req, &who, why, emit)
+	if why, exit := who.tooFew(req); why != "" {
+		nothing(n, req, &who, why, exit, emit)
 		return nil
 	}
 	r.Roster, r.Absent = who.roster, who.absent
@@ -140,8 +140,9 @@ type audience struct {
 func (n *node) audience(targets []string) audience {
 	var a audience
 	found := make(map[string]bool)
-	shared := make(map[string]int)
-	for _, m := range n.table.Members() {
+	shared := make(map[string]bool)
+	members := n.table.Members()
+	for _, m := range members {
 		name := m.Name
 		if m.DuplicateName {
 			name = m.Name + "@" + m.Addr.String()
@@ -158,12 +159,15 @@ func (n *node) audience(targets []string) audience {
 			}
 		}
 		if m.DuplicateName {
-			shared[m.Name]++
+			shared[m.Name] = true
+		}
+		if m.Superseded && replaced(&m, members) {
+			continue // its daemon was started again
 		}
 		a.add(&m, name, len(targets) > 0)
 	}
 	for name := range shared {
-		a.notes = append(a.notes, fmt.Sprintf("the name %s is in use by more than one member, all of them are pushed to: give each its own with --name", name))
+		a.notes = append(a.notes, fmt.Sprintf("the name %s is in use by more than one member: give each its own with --name", name))
 	}
 	slices.Sort(a.notes)
 	for _, t := range targets {
@@ -172,6 +176,13 @@ func (n *node) audience(targets []string) audience {
 		}
 	}
 	return a
+}
+
+// replaced reports whether a newer run has the member's name and address.
+func replaced(m *membership.Member, members []membership.Member) bool {
+	return slices.ContainsFunc(members, func(x membership.Member) bool {
+		return x.Session != m.Session && x.Name == m.Name && !x.Superseded && x.State == membership.Alive && x.Addr.Addr() == m.Addr.Addr()
+	})
 }
 
 func (a *audience) add(m *membership.Member, name string, targeted bool) {
@@ -184,7 +195,8 @@ func (a *audience) add(m *membership.Member, name string, targeted bool) {
 		absent.Text = foreignText(m)
 		a.absent = append(a.absent, absent)
 	case m.Superseded:
-		// A newer session has its name and address: its earlier run.
+		absent.Text = "a member of this name has appeared at another address, and this one has not been heard since"
+		a.absent = append(a.absent, absent)
 	case m.Flags&protocol.FlagNoReceive != 0 && targeted:
 		absent.Text = "it takes no pushes (--no-receive)"
 		a.absent = append(a.absent, absent)
@@ -195,28 +207,38 @@ func (a *audience) add(m *membership.Member, name string, targeted bool) {
 	}
 }
 
-// tooFew says why nothing is sent, if so.
-func (a *audience) tooFew(req *control.PushRequest) string {
+// tooFew says why nothing is sent, if so, and the exit status of that.
+func (a *audience) tooFew(req *control.PushRequest) (why string, exit int) {
+	lacking := 0
+	for _, x := range a.absent {
+		if !x.Missing || !req.IgnoreMissing {
+			lacking++
+		}
+	}
 	switch {
 	case len(a.unknown) == 1:
-		return fmt.Sprintf("no member is called %s; msync --members lists them", a.unknown[0])
+		return fmt.Sprintf("no member is called %s; msync --members lists them", a.unknown[0]), control.ExitNobody
 	case len(a.unknown) > 1:
-		return fmt.Sprintf("no members are called %v; msync --members lists them", a.unknown)
+		return fmt.Sprintf("no members are called %v; msync --members lists them", a.unknown), control.ExitNobody
 	case len(a.roster) > protocol.MaxRoster:
-		return fmt.Sprintf("there are %d members, a push can have %d: use -t", len(a.roster), protocol.MaxRoster)
-	case len(a.roster) == 0:
-		return "there is no member to push to"
+		return fmt.Sprintf("there are %d members, a push can have %d: use -t", len(a.roster), protocol.MaxRoster), control.ExitNobody
 	case len(a.roster) < req.Expect:
-		return fmt.Sprintf("there are %d members to push to, %d are expected", len(a.roster), req.Expect)
+		return fmt.Sprintf("there are %d members to push to, %d are expected", len(a.roster), req.Expect), control.ExitNobody
+	case len(a.roster) == 0 && lacking > 0:
+		return "none of the members can be pushed to now", control.ExitPartial
+	case len(a.roster) == 0:
+		return "there is no member to push to", control.ExitNobody
+	case req.AllOrNone && lacking > 0:
+		return "not every member can take part, and --all-or-none was given", control.ExitAborted
 	}
-	return ""
+	return "", control.ExitOK
 }
 
-// nobody ends a push that has no one, or too few, to go to.
-func nobody(n *node, req *control.PushRequest, a *audience, why string, emit func(control.Event)) {
+// nothing ends a push that cannot do what it is for before anything is sent.
+func nothing(n *node, req *control.PushRequest, a *audience, why string, exit int, emit func(control.Event)) {
 	t := &teller{n: n, req: req, who: a, emit: emit}
 	t.absent()
-	s := &control.Summary{DryRun: req.DryRun || req.Check, Exit: control.ExitNobody, Reason: control.Text(why)}
+	s := &control.Summary{DryRun: req.DryRun || req.Check, Exit: exit, Reason: control.Text(why)}
 	for _, x := range a.absent {
 		if x.Missing {
 			s.Missing++

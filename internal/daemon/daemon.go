@@ -18,8 +18,10 @@ import (
 	"makuo/protocol"
 )
 
-// memoryLimit keeps the garbage collector ahead of the window: live data is
-// at most two windows of 24 MiB and some tables.
+// memoryLimit keeps the garbage collector ahead of what is live: one window of
+// 24 MiB, which the pushes started here share, the receivers' memory, which
+// the pushes received share (but 1 MiB each at least), and tables that grow
+// with members and manifests. It is a soft limit.
 const memoryLimit = 96 << 20
 
 // Run runs a daemon until ctx ends, and returns when everything it opened is
@@ -60,7 +62,7 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 
 // newNode returns the daemon behind a connection that was opened for session.
 func newNode(cfg Config, log *zap.Logger, session protocol.Session, conn transport.Conn) *node {
-	return &node{cfg: cfg, log: log, session: session, started: time.Now(), conn: conn, last: make(map[string]lastPush),
+	return &node{cfg: cfg, log: log, session: session, started: time.Now(), conn: conn, last: make(map[protocol.Session]lastPush),
 		prefix:  protocol.Prefix{Version: protocol.Version, Cluster: protocol.ClusterID(cfg.Cluster), Session: session},
 		inbound: make(chan *transport.Inbound, 64), wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 }
@@ -100,13 +102,9 @@ func openConn(cfg *Config, session protocol.Session) (transport.Conn, error) {
 func openSocket(cfg *Config, who Credentials) (net.Listener, error) {
 	opt := control.SocketOptions{UID: -1, GID: -1}
 	if who.Changes() || cfg.Socket.Group != "" {
-		opt.UID, opt.GID = who.UID, who.GID
-		if cfg.Socket.Group != "" {
-			gid, err := LookupGroup(cfg.Socket.Group)
-			if err != nil {
-				return nil, fmt.Errorf("--socket-group: %w", err)
-			}
-			opt.GID = gid
+		var err error
+		if opt, err = who.SocketOptions(cfg.Socket.Group); err != nil {
+			return nil, err
 		}
 	}
 	return control.Listen(cfg.Socket.Path, opt)

@@ -39,7 +39,8 @@ type node struct {
 	// Owned by the loop.
 	table     *membership.Table
 	mgr       *push.Manager
-	last      map[string]lastPush // by member name: how our newest push ended there
+	last      map[protocol.Session]lastPush // how our newest push ended there
+	troubles  []string                      // found at the start, for the status
 	announced push.LastPush
 	savedAt   time.Time
 	malformed uint64
@@ -130,7 +131,10 @@ func (n *node) setUp(now time.Time, state string) error {
 	for _, m := range n.modules {
 		pending, err := m.Recover()
 		if err != nil {
-			return fmt.Errorf("finish what the last run left in %s: %w", m.Base(), err)
+			// What can be pushed is pushed all the same.
+			err = fmt.Errorf("what the last run left in %s could not be finished: %w; the next start tries again", m.Base(), err)
+			n.log.Error("start", zap.Error(err))
+			n.troubles = append(n.troubles, err.Error())
 		}
 		n.mgr.Recover(now, m.Name(), pending)
 	}
@@ -416,10 +420,7 @@ func (n *node) loadMembers(state string) []membership.Saved {
 func (n *node) saveMembers() {
 	b, err := json.Marshal(n.table.Saved())
 	if err == nil {
-		path := filepath.Join(n.cfg.State, membersFile)
-		if err = os.WriteFile(path+".tmp", b, 0o600); err == nil {
-			err = os.Rename(path+".tmp", path)
-		}
+		err = push.WriteFile(filepath.Join(n.cfg.State, membersFile), string(b))
 	}
 	if err != nil {
 		n.log.Warn("the list of known members could not be written", zap.Error(err))

@@ -107,8 +107,8 @@ func (t *teller) member(e *push.NoteMember) {
 		m.LastHeard, m.Stage = e.LastHeard, e.Where
 	}
 	if !t.dry() && e.Outcome != push.MemberAborted {
-		id, name := t.id, e.Name
-		t.n.post(func(now time.Time) { t.n.last[name] = lastPush{id, now, m.Outcome, string(m.Message)} })
+		id, session := t.id, e.Session
+		t.n.post(func(now time.Time) { t.n.last[session] = lastPush{id, now, m.Outcome, string(m.Message)} })
 	}
 	t.emit(m)
 }
