@@ -503,16 +503,14 @@ func (m *Manager) Shutdown(now time.Time) {
 		r.o.Abort(now, "the daemon "+m.cfg.Name+" is shutting down")
 	}
 	for _, r := range m.members {
-		if r.m.state != undecided { // what was staged then stays for the next start
-			r.m.Fail(now, "the daemon is shutting down")
-		}
+		r.m.Shutdown(now)
 	}
 }
 
 // Quiet reports whether no push has anything left to say.
 func (m *Manager) Quiet() bool {
 	for _, r := range m.members {
-		if r.m.TakesPart() && r.m.state != undecided || !r.m.log.empty() {
+		if !r.m.Quiet(m.now) {
 			return false
 		}
 	}

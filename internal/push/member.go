@@ -67,7 +67,8 @@ type (
 	EvBlock struct{ Block transfer.Complete }
 	// EvStage: verify, put on disk, then call StageDone.
 	EvStage struct{}
-	// EvCommit: the decision is to commit; then call CommitDone.
+	// EvCommit: the decision is to commit; then call CommitDone. It comes again
+	// after a CommitDone with an error.
 	EvCommit struct{}
 	// EvDiscard: forget what is staged; Keep leaves complete files for the
 	// next push of the same content.
@@ -104,6 +105,7 @@ type Member struct {
 	outcome  string
 	events   []Event
 	lastWork time.Time // last sign of life while working on the disk
+	again    backoff   // of a commit that failed
 }
 
 // NewMember starts the machine with the first state message heard.
@@ -359,11 +361,34 @@ func (m *Member) fail(now time.Time, text string) {
 }
 
 // Fail ends this member's part for a reason of its own: no space, a broken
-// disk, a shutdown.
+// disk.
 func (m *Member) Fail(now time.Time, text string) {
 	if m.state != committing {
 		m.fail(now, text)
 	}
+}
+
+// Shutdown ends this member's part because its daemon stops. What is staged
+// stays on disk: the origin counts on it, and the next start asks how the push
+// ended.
+func (m *Member) Shutdown(now time.Time) {
+	if !m.kept() {
+		m.Fail(now, "the daemon is shutting down")
+	}
+}
+
+// kept reports whether the next start of the daemon goes on with the push.
+func (m *Member) kept() bool {
+	return m.state == staged || m.state == undecided || m.state == committing && !m.again.first()
+}
+
+// Quiet reports whether a daemon that stops need not wait for the machine.
+func (m *Member) Quiet(now time.Time) bool {
+	if m.kept() {
+		return true
+	}
+	gone := m.state == finished && now.Sub(m.heard) > time.Second // nobody listens
+	return !m.TakesPart() && (gone || m.log.empty())
 }
 
 // HandleData takes one symbol.
@@ -463,20 +488,29 @@ func (m *Member) StageDone(now time.Time, c protocol.Counts, err error) {
 	m.act(now)
 }
 
-// CommitDone says that the new tree is in place, or why not.
+// CommitDone says that the new tree is in place, or why not. A commit cannot
+// be taken back, so that one which failed is tried until it works, with the
+// paths locked; the origin is told of the first failure, and hears that it is
+// done only if it has not heard of that.
 func (m *Member) CommitDone(now time.Time, c protocol.Counts, took time.Duration, err error) {
 	if m.state != committing {
 		return
 	}
-	m.cfg.Admit.Release(m.id)
 	if err != nil {
-		m.record(now, protocol.Record{Type: protocol.RecordFailed, Text: clip(fmt.Sprintf("while committing: %v", err))})
-		m.outcome = "failed: " + err.Error()
-	} else {
-		m.record(now, protocol.Record{Type: protocol.RecordDone, Counts: c, Took: took})
-		m.outcome = "done"
+		if m.again.first() {
+			m.record(now, protocol.Record{Type: protocol.RecordFailed, Text: clip(fmt.Sprintf("while committing: %v; it is tried again", err))})
+		}
+		m.again.failed(now)
+		return
 	}
-	m.state = finished
+	m.cfg.Admit.Release(m.id)
+	done := protocol.Record{Type: protocol.RecordDone, Counts: c, Took: took}
+	if m.again.first() {
+		m.record(now, done)
+	} else {
+		m.log.replace(protocol.RecordFailed, done)
+	}
+	m.state, m.outcome = finished, "done"
 	m.heard = now // an origin that was silent meanwhile is to learn of it
 	m.act(now)
 }
@@ -577,8 +611,17 @@ func (m *Member) Poll(now time.Time) (outs []MemberOut, next time.Time) {
 		}
 		next = m.asked.Add(queryEvery)
 	}
-	if m.state == staged || m.state == staging || m.state == committing {
+	switch m.state {
+	case staged:
 		next = earlier(next, now.Add(time.Second))
+	case staging, committing:
+		next = now.Add(time.Second) // no silence ends these
+	}
+	if m.state == committing {
+		if m.again.due(now) {
+			m.emit(EvCommit{})
+		}
+		next = earlier(next, m.again.at)
 	}
 	for _, r := range m.log.poll(now, m.st.Stream, m.cfg.Body, max(recordPause, 2*m.st.Every+m.st.RTT)) {
 		outs = append(outs, MemberOut{Report: r})

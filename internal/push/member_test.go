@@ -32,6 +32,8 @@ type bare struct {
 	admit *testAdmit
 	now   time.Time
 	seq   uint32
+
+	locked bool // from the start
 }
 
 func newBare() *bare {
@@ -154,11 +156,18 @@ func TestMemberMachineInAnyOrder(t *testing.T) {
 	for range 1500 {
 		b := newBare()
 		if r.IntN(2) == 0 {
-			b.m.state, b.m.digest, b.admit.held = staging, 7, 1
+			b.m.state, b.m.digest, b.admit.held, b.locked = staging, 7, 1, true
 		}
 		committed, ended, ordered := false, false, false
 		for range 100 {
+			tried := b.m.again
 			ordered = b.step(r, 7) || ordered
+			if b.m.again.pause != tried.pause {
+				committed = false // it is tried again
+			}
+			if b.m.state == committing && b.admit.held == 0 && b.locked {
+				t.Fatal("the lock is given back before the commit is done")
+			}
 			if r.IntN(2) == 0 {
 				b.m.Poll(b.now)
 			}
@@ -191,5 +200,69 @@ func TestMemberMachineInAnyOrder(t *testing.T) {
 	}
 	if commits < 100 {
 		t.Errorf("%d commits: the test tests little", commits)
+	}
+}
+
+// TestCommitIsTriedAgain: a commit that failed keeps the lock and is tried
+// until it works. The origin hears of the failure, or of the end, not of both.
+func TestCommitIsTriedAgain(t *testing.T) {
+	for _, heard := range []bool{false, true} {
+		b := newBare()
+		b.admit.held, b.m.state = 1, staged
+		b.m.HandleState(b.now, b.st(protocol.PhaseCommit, 0))
+		tries := 0
+		for range 10 {
+			for _, e := range b.m.Events() {
+				if _, ok := e.(EvCommit); ok {
+					tries++
+					b.m.CommitDone(b.now, protocol.Counts{}, 0, errors.New("the disk is full"))
+				}
+			}
+			if l := b.last(); len(b.m.log.pending) != 1 || l.Type != protocol.RecordFailed || b.admit.held == 0 || b.m.state != committing {
+				t.Fatalf("lock %d, state %v, records %+v", b.admit.held, b.m.state, b.m.log.pending)
+			}
+			at := b.m.again.at
+			for b.now.Before(at) {
+				_, next := b.m.Poll(b.now)
+				if !next.After(b.now) || next.After(at) {
+					t.Fatalf("at %v: next poll at %v, next try at %v", b.now, next, at)
+				}
+				b.now = next
+			}
+			b.m.Poll(b.now)
+		}
+		if tries != 10 || b.m.again.pause != time.Minute {
+			t.Fatalf("%d tries, %v between them", tries, b.m.again.pause)
+		}
+		if heard {
+			b.m.log.heard(1)
+		}
+		b.m.CommitDone(b.now, protocol.Counts{}, 0, nil)
+		if p := b.m.log.pending; b.admit.held != 0 || b.m.outcome != "done" || len(p) > 0 == heard || !heard && p[0].Type != protocol.RecordDone {
+			t.Fatalf("heard %v: outcome %q, records %+v", heard, b.m.outcome, p)
+		}
+	}
+}
+
+// TestShutdownKeepsTheVote: the origin counts on who said that it is staged.
+func TestShutdownKeepsTheVote(t *testing.T) {
+	for s, want := range map[memberState]bool{streaming: false, staged: true, undecided: true} {
+		b := newBare()
+		b.m.state = s
+		b.m.Shutdown(b.now)
+		if kept := b.m.state == s && len(b.m.Events()) == 0 && b.m.log.empty(); kept != want || b.m.Quiet(b.now) != want {
+			t.Errorf("%v: kept %v, quiet %v", s, kept, b.m.Quiet(b.now))
+		}
+	}
+}
+
+// TestNobodyWaitsForASilentOrigin: a daemon that stops has told how it ended,
+// unless nobody is left to be told.
+func TestNobodyWaitsForASilentOrigin(t *testing.T) {
+	b := newBare()
+	b.m.state = streaming
+	b.m.Shutdown(b.now)
+	if b.m.Quiet(b.now.Add(time.Second)) || !b.m.Quiet(b.now.Add(time.Second+1)) {
+		t.Error("not quiet after one second of silence, or before")
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"makuo/internal/tree"
 	"makuo/protocol"
 	"makuo/transfer"
@@ -239,16 +241,20 @@ func (r *memberRun) stage() {
 }
 
 func (r *memberRun) commit() {
-	id, module := r.m.ID(), "default"
-	if h := r.m.Header(); h != nil {
-		module = h.Module
-	}
-	if err := r.mgr.cfg.Store.Commit(id, module, time.Now()); err != nil {
+	id, module := r.m.ID(), r.m.Header().Module
+	if err := r.mgr.cfg.Store.Ordered(id, module, time.Now()); err != nil {
 		r.mgr.log.Warn("could not note the commit in the state directory", zapErr(err))
 	}
 	r.jobs.put(func() {
 		counts, took, err := r.target.Commit()
-		r.post(func(now time.Time) { r.m.CommitDone(now, counts, took, err) })
+		r.post(func(now time.Time) {
+			if err != nil {
+				r.mgr.log.Error("could not commit a push; it is tried again", zap.Stringer("push", id), zapErr(err))
+			} else {
+				r.mgr.cfg.Store.Commit(id, module, now)
+			}
+			r.m.CommitDone(now, counts, took, err)
+		})
 	})
 }
 

@@ -178,8 +178,14 @@ func TestStoreSurvives(t *testing.T) {
 	if s, err = OpenStore(dir, 8); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(other, "default", testStart); err != nil {
+	if err := s.Ordered(other, "default", testStart); err != nil {
 		t.Fatal(err)
+	}
+	if o, _ := s.Outcome(other); o != protocol.OutcomeCommitted || !s.Last("default").ID.IsZero() {
+		t.Errorf("ordered and not done: outcome %v, last push %v", o, s.Last("default"))
+	}
+	if s.Commit(other, "default", testStart); s.Last("default").ID != other {
+		t.Error("a push that is done is not the last one")
 	}
 	if s, err = OpenStore(dir, 6); err != nil {
 		t.Fatal(err)

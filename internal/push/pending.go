@@ -18,7 +18,8 @@ type pendingRun struct {
 	p     *tree.Pending
 	since time.Time
 	asked time.Time
-	busy  bool // being committed or discarded
+	busy  bool    // being committed or discarded
+	again backoff // of a commit that failed
 }
 
 // Recover takes over what tree.Module.Recover found undecided.
@@ -38,6 +39,12 @@ func (r *pendingRun) poll(now time.Time) time.Time {
 	if r.busy {
 		return time.Time{}
 	}
+	if !r.again.first() {
+		if r.again.due(now) {
+			r.end(true, "it was committed")
+		}
+		return r.again.at
+	}
 	if now.Sub(r.since) >= undecidedFor {
 		r.end(false, "nobody knew for ten minutes")
 		return time.Time{}
@@ -52,13 +59,13 @@ func (r *pendingRun) poll(now time.Time) time.Time {
 
 // state learns the decision from the origin itself, if it is still at it.
 func (r *pendingRun) state(now time.Time, st *protocol.State) {
-	if st.Push == r.p.ID && st.Phase == protocol.PhaseAbort && !r.busy {
+	if st.Push == r.p.ID && st.Phase == protocol.PhaseAbort && !r.decided() {
 		r.end(false, "the origin has aborted it")
 	}
 }
 
 func (r *pendingRun) answer(now time.Time, a *protocol.Answer) {
-	if a.Push != r.p.ID || r.busy {
+	if a.Push != r.p.ID || r.decided() {
 		return
 	}
 	switch verdict(a) {
@@ -71,16 +78,27 @@ func (r *pendingRun) answer(now time.Time, a *protocol.Answer) {
 
 // preempt discards the push in favour of a newer one.
 func (r *pendingRun) preempt() bool {
-	if r.busy {
+	if r.decided() {
 		return false
 	}
 	r.end(false, "a newer push has the paths")
 	return false // the paths are free when it is discarded
 }
 
+// decided reports whether it is known how the push ends here.
+func (r *pendingRun) decided() bool { return r.busy || !r.again.first() }
+
+// end commits or discards the push on a goroutine. A commit that fails is tried
+// again until it works, with the paths locked.
 func (r *pendingRun) end(commit bool, why string) {
 	r.busy = true
 	m := r.mgr
+	id, module := r.p.ID, r.p.Header.Module
+	if commit {
+		if err := m.cfg.Store.Ordered(id, module, m.now); err != nil {
+			m.log.Warn("could not note the commit in the state directory", zap.Error(err))
+		}
+	}
 	m.wg.Add(1)
 	go func() {
 		defer m.wg.Done()
@@ -90,15 +108,21 @@ func (r *pendingRun) end(commit bool, why string) {
 		} else {
 			err = r.p.Discard()
 		}
-		r.p.Target().Close()
+		if !commit || err == nil {
+			r.p.Target().Close()
+		}
 		m.cfg.Post(func(now time.Time) {
-			m.log.Info("undecided push ended", zap.Stringer("push", r.p.ID), zap.Bool("committed", commit), zap.String("why", why), zap.Error(err))
-			if commit && err == nil {
-				if err := m.cfg.Store.Commit(r.p.ID, r.p.Header.Module, now); err != nil {
-					m.log.Warn("could not note the commit in the state directory", zap.Error(err))
-				}
+			if commit && err != nil {
+				m.log.Error("could not commit a push; it is tried again", zap.Stringer("push", id), zap.Error(err))
+				r.busy = false
+				r.again.failed(now)
+				return
 			}
-			m.locks.Release(r.p.ID)
+			m.log.Info("undecided push ended", zap.Stringer("push", id), zap.Bool("committed", commit), zap.String("why", why), zap.Error(err))
+			if commit {
+				m.cfg.Store.Commit(id, module, now)
+			}
+			m.locks.Release(id)
 			m.pending = slices.DeleteFunc(m.pending, func(x *pendingRun) bool { return x == r })
 		})
 	}()

@@ -39,6 +39,16 @@ func (o *outlog) heard(n uint32) {
 	o.pause, o.tries = 0, 0
 }
 
+// replace puts r in the place of the pending record of a type, if there is
+// one: whoever heard the old one ignores what comes under its number.
+func (o *outlog) replace(t protocol.RecordType, r protocol.Record) {
+	for i := range o.pending {
+		if o.pending[i].Type == t {
+			o.pending[i] = r
+		}
+	}
+}
+
 // empty reports whether all was heard.
 func (o *outlog) empty() bool { return len(o.pending) == 0 }
 

@@ -18,7 +18,8 @@ import (
 //
 //	sessions     one session a line, hexadecimal; the last is the newest
 //	decisions/ID one file for each push this host decided to commit
-//	committed    "ID module unixnano" a line, the last is the newest
+//	committed    "ID module unixnano" a line, the last is the newest; a push
+//	             that a crash cut short after that is committed by the next start
 //
 // A decision is on disk, synced, before the first order to commit is sent. No
 // file for a push of one of our sessions means that it was never decided.
@@ -145,11 +146,21 @@ func (s *Store) readCommitted() error {
 	return WriteFile(path, strings.Join(append(lines, ""), "\n"))
 }
 
-// Commit notes that a push is committed here as a member. A line lost in a
-// crash costs nothing but an answer to another member's question.
-func (s *Store) Commit(id protocol.PushID, module string, at time.Time) error {
-	s.committed[id] = true
+// Commit notes that a push of a module is committed here as a member: it is the
+// module's last one.
+func (s *Store) Commit(id protocol.PushID, module string, at time.Time) {
 	s.last[module] = LastPush{id, at}
+}
+
+// Ordered notes, before the work begins, that a push is to be committed here as
+// a member: other members' questions are answered so from now on. A line lost
+// in a crash costs nothing but an answer. What was noted before is not noted
+// again.
+func (s *Store) Ordered(id protocol.PushID, module string, at time.Time) error {
+	if s.committed[id] {
+		return nil
+	}
+	s.committed[id] = true
 	f, err := os.OpenFile(filepath.Join(s.dir, "committed"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
