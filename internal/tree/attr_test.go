@@ -62,3 +62,80 @@ func shared(t *testing.T) string {
 	t.Cleanup(func() { os.RemoveAll(base) })
 	return base
 }
+
+func TestEffectiveCaps(t *testing.T) {
+	for status, want := range map[string]uint64{
+		"Name:\tx\nCapPrm:\t0000000000000001\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n": 0x1ffffffffff,
+		"CapEff:\t0000000000000000\n": 0,
+	} {
+		if got, ok := effectiveCaps(status); !ok || got != want {
+			t.Errorf("%q: %x %v", status, got, ok)
+		}
+	}
+	for _, status := range []string{"", "CapEff:\tx\n", "CapPrm:\t1\n"} {
+		if _, ok := effectiveCaps(status); ok {
+			t.Errorf("%q was taken", status)
+		}
+	}
+}
+
+// TestPrivilegedAttributes: what this process may not set is left out with one
+// warning, and is no difference.
+func TestPrivilegedAttributes(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: attributes that only root may set are not tested")
+	}
+	for _, c := range []struct {
+		what string
+		drop func(m *Module)
+		want int // warnings of a first push
+	}{
+		{"all", func(m *Module) {}, 0},
+		{"no CAP_SYS_ADMIN", func(m *Module) { m.may.trusted = false }, 1},
+		{"refused", func(m *Module) { m.may.refuse("trusted.") }, 1},
+	} {
+		p, src, dst := pair(t)
+		plant(t, src, 2000, "a 1", "b 2", "d/")
+		for _, name := range []string{"a", "b", "d"} {
+			if err := unix.Lsetxattr(filepath.Join(src, name), "trusted.x", []byte("v"), 0); err != nil {
+				t.Skipf("trusted attributes can't be set here: %v", err)
+			}
+		}
+		c.drop(p.dst)
+		for try := range 2 {
+			o := p.push(t)
+			if len(o.errors()) > 0 || len(o.problems) != c.want || try > 0 && len(o.change) > 0 {
+				t.Errorf("%s: push %d: %v, changed %q", c.what, try, o.problems, o.change)
+			}
+			if c.want > 0 && !strings.Contains(o.problems[0].Text, "trusted.*") {
+				t.Errorf("%v", o.problems)
+			}
+		}
+		_, err := unix.Lgetxattr(filepath.Join(dst, "a"), "trusted.x", make([]byte, 9))
+		if (err == nil) != (c.want == 0) {
+			t.Errorf("%s: the attribute: %v", c.what, err)
+		}
+	}
+}
+
+// TestAttributeRefused: the kernel's own no counts like a missing capability.
+func TestAttributeRefused(t *testing.T) {
+	p, _, _ := pair(t)
+	tg, err := p.dst.Begin(protocol.PushID{Start: 1}, p.header(t))
+	must(t, err)
+	defer tg.Close()
+	if err := tg.hold.permitted("user.x", unix.EPERM); err == nil {
+		t.Error("user attributes need no privilege")
+	}
+	if err := tg.hold.permitted("trusted.x", unix.EIO); err == nil {
+		t.Error("another error was dropped")
+	}
+	for range 2 {
+		if err := tg.hold.permitted("trusted.x", unix.EPERM); err != nil {
+			t.Error(err)
+		}
+	}
+	if p.dst.may.may("trusted.") || tg.hold.has("trusted.") || tg.Counts().Warnings != 1 {
+		t.Errorf("%+v", tg.Counts())
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,7 +31,7 @@ type Target struct {
 	id     protocol.PushID
 	header *protocol.PushHeader
 	filter *Filter
-	root   bool // owners and privileged attributes apply
+	root   bool // owners apply
 	dry    bool
 	hold   holdable
 
@@ -111,7 +110,7 @@ func (m *Module) begin(id protocol.PushID, h *protocol.PushHeader) (*Target, err
 	m.accounts.refresh()
 	t := &Target{
 		m: m, id: id, header: h, filter: f,
-		root:  os.Geteuid() == 0,
+		root:  m.may.chown,
 		dry:   h.Options&(protocol.OptDryRun|protocol.OptCheck) != 0,
 		links: make(map[string]*linkGroup), inodes: make(map[inode]string),
 		parts: make(map[uint32]*partFile), held: make(map[string]bool), warned: make(map[string]bool),

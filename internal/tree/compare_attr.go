@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -149,12 +150,9 @@ func (h *holdable) kindOf(name string, typ protocol.EntryType) string {
 		if typ == protocol.EntryDirectory {
 			return aclAccess
 		}
-	case !h.root:
-	case strings.HasPrefix(name, "trusted."):
-		return "trusted."
 	case name == "security.selinux", name == "security.ima", name == "security.evm":
-	case strings.HasPrefix(name, "security."):
-		return "security."
+	default:
+		return privilegedKind(name)
 	}
 	return ""
 }
@@ -168,10 +166,17 @@ func (h *holdable) has(kind string) bool {
 		return ok
 	}
 	name := kind
-	if kind != aclAccess {
+	if strings.HasSuffix(kind, ".") {
 		name += "makuo"
 	}
 	ok := true
+	if privilegedKind(kind) != "" && !h.t.m.may.may(kind) {
+		h.kinds[kind] = false
+		if h.root { // others are not expected to
+			h.refused(kind)
+		}
+		return false
+	}
 	if d, err := h.t.m.Root.OpenDir("."); err == nil {
 		_, err = d.GetXattrSelf(name)
 		ok = !errors.Is(err, fsroot.ErrUnsupported)
@@ -184,6 +189,29 @@ func (h *holdable) has(kind string) bool {
 	return ok
 }
 
+// refused says once that attributes of a privileged kind are left out.
+func (h *holdable) refused(kind string) {
+	if strings.HasSuffix(kind, ".") {
+		kind += "*"
+	}
+	h.t.warn("xattr "+kind, "", fmt.Sprintf("extended attributes %s are left out: the daemon lacks the privilege to set them", kind))
+}
+
+// permitted passes an error of setting or removing attribute name on, unless it
+// is the lack of a privilege: then attributes of the kind are left out from now.
+func (h *holdable) permitted(name string, err error) error {
+	kind := privilegedKind(name)
+	if kind == "" || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	h.t.m.may.refuse(kind)
+	h.mu.Lock()
+	h.kinds[kind] = false
+	h.mu.Unlock()
+	h.refused(kind)
+	return nil
+}
+
 // wanted returns the attributes of e that can be held here.
 func (h *holdable) wanted(e *protocol.Entry) []protocol.Xattr {
 	var xs []protocol.Xattr
@@ -193,6 +221,12 @@ func (h *holdable) wanted(e *protocol.Entry) []protocol.Xattr {
 		}
 	}
 	return xs
+}
+
+// removable reports whether an attribute that an entry lacks is taken away.
+func (h *holdable) removable(name string, typ protocol.EntryType) bool {
+	kind := h.kindOf(name, typ)
+	return kind != "" && (privilegedKind(name) == "" || h.t.m.may.may(kind))
 }
 
 // granularities of file systems that are coarser than nanoseconds: NTFS,
@@ -325,7 +359,7 @@ func (t *Target) xattrChanges(nd node, e *protocol.Entry) (set []protocol.Xattr,
 	}
 	for _, name := range names {
 		kept := slices.ContainsFunc(want, func(x protocol.Xattr) bool { return x.Name == name })
-		if !kept && t.hold.kindOf(name, e.Type) != "" {
+		if !kept && t.hold.removable(name, e.Type) {
 			remove = append(remove, name)
 		}
 	}
@@ -388,11 +422,11 @@ func (t *Target) applyXattrs(nd node, e *protocol.Entry, st *fsroot.Stat) (chang
 		}
 	}
 	for _, name := range remove {
-		if err := nd.removeXattr(name); err != nil && !errors.Is(err, fsroot.ErrNoXattr) {
+		if err := t.hold.permitted(name, nd.removeXattr(name)); err != nil && !errors.Is(err, fsroot.ErrNoXattr) {
 			return false, xattrError{err}
 		}
 	}
-	return true, inOrder(set, func(x protocol.Xattr) error { return nd.setXattr(x.Name, x.Value) })
+	return true, inOrder(set, func(x protocol.Xattr) error { return t.hold.permitted(x.Name, nd.setXattr(x.Name, x.Value)) })
 }
 
 // inOrder calls set for each attribute, ACLs last.

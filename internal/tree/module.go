@@ -54,6 +54,7 @@ type Module struct {
 	area     stageArea // see stage.go
 
 	unfinished unfinished // see earlier.go
+	may        privileges // see attr_caps.go
 }
 
 // OpenModule opens the module's directory. Nothing is made or changed. A stage
@@ -70,6 +71,7 @@ func OpenModule(cfg ModuleConfig) (*Module, error) {
 	if m.cfg.Base, err = filepath.EvalSymlinks(base); err != nil {
 		return nil, fmt.Errorf("module %s: %w", cfg.Name, err)
 	}
+	m.may.read()
 	if err := m.setStage(cfg.Stage); err != nil {
 		return nil, fmt.Errorf("module %s: %w", cfg.Name, err)
 	}

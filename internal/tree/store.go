@@ -176,7 +176,7 @@ func (t *Target) dress(f *os.File, d *fsroot.Dir, name string, e *protocol.Entry
 			}
 		}
 	}
-	set := func(x protocol.Xattr) error { return fsroot.SetXattrFile(f, x.Name, x.Value) }
+	set := func(x protocol.Xattr) error { return t.hold.permitted(x.Name, fsroot.SetXattrFile(f, x.Name, x.Value)) }
 	if err := inOrder(t.hold.wanted(e), set); err != nil {
 		return err
 	}

@@ -1,0 +1,85 @@
+package tree
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Numbers of capabilities(7).
+const (
+	capChown    = 0
+	capSysAdmin = 21
+	capSetfcap  = 31
+)
+
+// privileges is what the process may do beyond what every user may.
+type privileges struct {
+	chown    bool // give files away
+	trusted  bool // attributes trusted.*, and security.* but for the next
+	fileCaps bool // security.capability
+
+	mu      sync.Mutex
+	refused map[string]bool // kinds of attributes that turned out not to be permitted
+}
+
+// read asks the kernel. Root without some capabilities is what
+// containers and service managers make.
+func (p *privileges) read() {
+	root := os.Geteuid() == 0
+	status, err := os.ReadFile("/proc/thread-self/status")
+	caps, ok := effectiveCaps(string(status))
+	if err != nil || !ok {
+		p.chown, p.trusted, p.fileCaps = root, root, root
+		return
+	}
+	has := func(n uint) bool { return root && caps>>n&1 != 0 }
+	p.chown, p.trusted, p.fileCaps = has(capChown), has(capSysAdmin), has(capSetfcap)
+}
+
+// effectiveCaps finds the effective set in the text of /proc/PID/status.
+func effectiveCaps(status string) (uint64, bool) {
+	for line := range strings.Lines(status) {
+		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			caps, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+			return caps, err == nil
+		}
+	}
+	return 0, false
+}
+
+// privilegedKind returns the kind of an attribute that only some may set, ""
+// for all others.
+func privilegedKind(name string) string {
+	switch {
+	case name == "security.capability":
+		return name
+	case strings.HasPrefix(name, "security."):
+		return "security."
+	case strings.HasPrefix(name, "trusted."):
+		return "trusted."
+	}
+	return ""
+}
+
+// may reports whether attributes of a privileged kind can be set.
+func (p *privileges) may(kind string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if kind == "security.capability" {
+		return p.fileCaps && !p.refused[kind]
+	}
+	return p.trusted && !p.refused[kind]
+}
+
+// refuse notes that the kernel did not permit a kind in spite of all
+// capabilities, as in a user namespace: it is not tried again.
+func (p *privileges) refuse(kind string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refused == nil {
+		p.refused = make(map[string]bool)
+	}
+	p.refused[kind] = true
+}
