@@ -41,6 +41,7 @@ type Target struct {
 	nextEntry uint32
 	last      string // path of the last entry
 	present   int    // entries of the manifest below the root that can be in place here
+	keptOff   uint64 // protected paths that differ
 	dotEmpty  bool   // "." is recursed into
 	links     map[string]*linkGroup
 	inodes    map[inode]string // kept files with several names
@@ -176,6 +177,7 @@ func (t *Target) EndCompare() error {
 		}
 	}
 	t.checkDeletes()
+	t.reportKeptOff()
 	return t.flushPlan()
 }
 
@@ -195,6 +197,11 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 	}
 	dir, name := splitPath(e.Path)
 	f, err := t.enter(dir, e.Type >= protocol.EntryAbsent)
+	if err == nil && f.protected {
+		v := t.belowProtected(e)
+		t.countChange(v)
+		return v, nil
+	}
 	if err != nil || f.blocked {
 		return verdictNone, err
 	}
@@ -215,15 +222,14 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 	if e.Type < protocol.EntryAbsent && e.Flags&protocol.EntryImplied == 0 && !t.protected(e, st) {
 		t.present++
 	}
-	if v != verdictNone {
-		t.counted(func(c *protocol.Counts) { c.Changed++ })
-	}
+	t.countChange(v)
 	return v, nil
 }
 
-// protected reports whether this member keeps a push off e's path.
-func (t *Target) protected(e *protocol.Entry, st *fsroot.Stat) bool {
-	return t.m.protect.Covers(e.Path, e.Type == protocol.EntryDirectory || st != nil && st.IsDir())
+func (t *Target) countChange(v verdict) {
+	if v != verdictNone {
+		t.counted(func(c *protocol.Counts) { c.Changed++ })
+	}
 }
 
 var errStagePath = errors.New("is, or holds, this member's staging directory, which no push may touch")
@@ -240,7 +246,11 @@ func (t *Target) decide(f *frame, n uint32, e *protocol.Entry, name string, st *
 		if e.Flags&protocol.EntryLinked != 0 {
 			t.links[e.Path] = &linkGroup{failed: true}
 		}
-		return verdictNone, nil
+		if e.Type == protocol.EntryFailed {
+			return verdictNone, nil
+		}
+		t.frames[len(t.frames)-1].protected = true
+		return t.keepOff(f.dir, e, name, st), nil
 	case e.Type == protocol.EntryAbsent:
 		return t.absent(f, e, name, st)
 	case st != nil && st.Mount && !(isDir && e.Flags&protocol.EntryImplied != 0):

@@ -24,15 +24,16 @@ type frame struct {
 	top    uint32 // entry of the new directory it lies in, or is
 	keep   int    // length of that one's path
 
-	blocked bool // nothing can, or may, be done below
-	deletes bool // what is not in the manifest goes
-	differs bool // attributes
-	touched bool // names in it will be made, replaced or removed
-	listed  bool
-	listErr error
-	names   *fsroot.Names
-	next    int    // first name that no entry has passed yet
-	pushed  string // the pushed path it lies under
+	blocked   bool // nothing can, or may, be done below
+	protected bool // ... because a pattern of this member's covers it
+	deletes   bool // what is not in the manifest goes
+	differs   bool // attributes
+	touched   bool // names in it will be made, replaced or removed
+	listed    bool
+	listErr   error
+	names     *fsroot.Names
+	next      int    // first name that no entry has passed yet
+	pushed    string // the pushed path it lies under
 }
 
 // take notes the entry of a directory.

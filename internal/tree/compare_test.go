@@ -39,7 +39,7 @@ func TestDeleteKeeps(t *testing.T) {
 	plant(t, src, 2000, "a 1", "keep other", "s.local src")
 	plant(t, dst, 1000, "a.bak 1", "logs/x 1", "keep mine", "d/x.bak 1", "d/y 1", "e/deep/s.local 1", "f/g 1", "s.local mine")
 	o := p.push(t)
-	if len(o.problems) > 0 {
+	if len(o.errors()) > 0 || len(o.problems) != 1 || o.problems[0].Text != "2 paths are protected here and differ" {
 		t.Fatal(o.problems)
 	}
 	if !slices.Equal(o.deleted, []string{"d/y", "f/g", "f"}) {
@@ -425,4 +425,41 @@ func TestProtectedFirstName(t *testing.T) {
 	if exists(dst, "b") || exists(dst, "c") || !exists(dst, "a") {
 		t.Error("wrong tree")
 	}
+}
+
+// TestProtectedDiffers: a push names what it may not make the same, and a check
+// does not call it the same.
+func TestProtectedDiffers(t *testing.T) {
+	p, src, dst := pair(t, func(c *ModuleConfig) { c.Protect = []string{"/etc/", "*.key"} })
+	plant(t, src, 1000, "etc/same 1", "etc/sub/other theirs", "etc/sub/new 1", "a.key theirs", "b.key same", "c 1")
+	plant(t, dst, 1000, "etc/same 1", "etc/sub/other mine", "a.key mine", "b.key same", "c 1")
+	for _, options := range []uint32{0, protocol.OptDryRun, protocol.OptCheck} {
+		p.options = recursiveDelete | options
+		o := p.pushOrCheck(t)
+		if len(o.problems) != 1 || !o.problems[0].Warning || o.problems[0].Text != "3 paths are protected here and differ" {
+			t.Errorf("%#x: %v", options, o.problems)
+		}
+		var want []string
+		if options == protocol.OptCheck {
+			want = []string{"a.key", "etc/sub/new", "etc/sub/other"}
+		}
+		if !slices.Equal(o.change, want) || o.counts.Changed != uint64(len(want)) {
+			t.Errorf("%#x: change %q, want %q", options, o.change, want)
+		}
+	}
+}
+
+// pushOrCheck is push, and for a check what comes before the end of one.
+func (p *pusher) pushOrCheck(t *testing.T) *outcome {
+	t.Helper()
+	if p.options&protocol.OptCheck == 0 {
+		return p.push(t)
+	}
+	o, h := &outcome{}, p.header(t)
+	tg, err := p.dst.Begin(protocol.PushID{Start: 1}, h)
+	must(t, err)
+	defer tg.Close()
+	p.compare(t, tg, h, o)
+	o.collect(t, tg)
+	return o
 }

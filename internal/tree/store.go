@@ -80,6 +80,9 @@ func (t *Target) settle(n uint32, path string, err error) error {
 // Store takes the records of one data block, whose hash is blockHash. Records
 // of entries that this member does not want, or has already, are passed over.
 func (t *Target) Store(pieces []protocol.Piece, blockHash uint64) error {
+	if t.stage == nil && len(t.wants) > 0 {
+		return fmt.Errorf("push %s: a block came after it was committed or discarded", t.id)
+	}
 	var r *planReader
 	for i := range pieces {
 		p := &pieces[i]

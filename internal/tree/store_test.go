@@ -204,3 +204,12 @@ func TestManyPartFiles(t *testing.T) {
 	}
 	sameTrees(t, describe(t, src), describe(t, dst))
 }
+
+// TestStoreAfterDiscard: a late block is an error and nothing else.
+func TestStoreAfterDiscard(t *testing.T) {
+	tg, _ := wanting(t, 5)
+	must(t, tg.Discard(false))
+	if err := tg.Store([]protocol.Piece{{Type: protocol.PieceWhole, Data: []byte("hello")}}, 0); err == nil {
+		t.Error("a block was stored in a push that is discarded")
+	}
+}
