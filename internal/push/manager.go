@@ -230,12 +230,13 @@ func (m *Manager) Admit(id protocol.PushID, h *protocol.PushHeader) (refusal str
 	return "", Holder{}, true
 }
 
-// tryLock takes the lock, ending undecided or abandoned pushes that hold it.
+// tryLock takes the lock, ending older pushes that hold it and are undecided or
+// abandoned; a newer one is in the way of an older push whatever its state.
 // Of several holders the oldest is named.
 func (m *Manager) tryLock(id protocol.PushID, name, module string, paths []string) (Holder, bool) {
 	var oldest Holder
 	for _, h := range m.locks.Conflicts(id, module, paths) {
-		if !m.preempt(h.ID) && (oldest.ID.IsZero() || h.ID.Less(oldest.ID)) {
+		if !(h.ID.Less(id) && m.preempt(h.ID)) && (oldest.ID.IsZero() || h.ID.Less(oldest.ID)) {
 			oldest = h
 		}
 	}

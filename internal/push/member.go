@@ -1,6 +1,7 @@
 package push
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -14,6 +15,7 @@ import (
 const (
 	defaultSilence = 30 * time.Second // until the first state message says otherwise
 	queryEvery     = time.Second
+	answerWithin   = 3 * time.Second
 	undecidedFor   = 10 * time.Minute // nobody knows: discard
 	recordPause    = 40 * time.Millisecond
 	preemptAfter   = 3 * time.Second       // an origin silent for so long does not keep others from the paths
@@ -284,6 +286,7 @@ func (m *Member) yield(now time.Time) {
 		m.emit(EvDiscard{})
 	}
 	m.locked, m.state = false, asking
+	m.wanted, m.compared, m.digest = nil, 0, 0
 	m.how, m.answered = protocol.RecordYielded, m.st.Attempt
 	m.record(now, protocol.Record{Type: protocol.RecordYielded, Attempt: m.st.Attempt})
 }
@@ -397,6 +400,11 @@ func (m *Member) HandleData(now time.Time, d *protocol.Data) {
 		return
 	}
 	m.heard = now
+	// What comes before the lock is held is not kept, nor passed over: it is
+	// asked for when the lock is there.
+	if m.state < streaming && (d.Block != 0 || d.Kind.Base() != protocol.BlockHeader) {
+		return
+	}
 	c, ok := m.r.HandleData(now, d)
 	if !ok {
 		return
@@ -416,12 +424,17 @@ func (m *Member) learn(now time.Time, c transfer.Complete) {
 	if err == nil {
 		h, err = protocol.ParsePushHeader(content)
 	}
-	if err != nil {
+	if errors.Is(err, transfer.ErrContent) {
 		m.r.Failed(c.ID)
 		return
 	}
 	m.r.Consumed(c.ID)
 	if m.state != learning {
+		return
+	}
+	if err != nil {
+		m.record(now, protocol.Record{Type: protocol.RecordRefused, Text: clip(fmt.Sprintf("it could not read the push's header: %v", err))})
+		m.state, m.outcome = finished, "refused"
 		return
 	}
 	m.header = h
@@ -515,9 +528,10 @@ func (m *Member) CommitDone(now time.Time, c protocol.Counts, took time.Duration
 	m.act(now)
 }
 
-// HandleAnswer takes a daemon's word on how this push ended.
+// HandleAnswer takes a daemon's word on how this push ended. It counts only
+// shortly after it was asked for.
 func (m *Member) HandleAnswer(now time.Time, a *protocol.Answer) {
-	if a.Push != m.id || (m.state != undecided && m.state != staged) {
+	if a.Push != m.id || m.state != undecided || now.Sub(m.asked) > answerWithin {
 		return
 	}
 	switch verdict(a) {

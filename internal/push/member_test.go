@@ -266,3 +266,65 @@ func TestNobodyWaitsForASilentOrigin(t *testing.T) {
 		t.Error("not quiet after one second of silence, or before")
 	}
 }
+
+// TestAnswersAreAskedFor: a word on the outcome that nobody asked for is none.
+func TestAnswersAreAskedFor(t *testing.T) {
+	a := &protocol.Answer{Outcome: protocol.OutcomeCommitted}
+	b := newBare()
+	a.Push, b.m.state = b.m.id, staged
+	b.m.HandleAnswer(b.now, a)
+	b.m.state, b.m.unsure = undecided, b.now
+	b.m.HandleAnswer(b.now, a)
+	b.m.Poll(b.now) // asks
+	b.m.HandleAnswer(b.now.Add(answerWithin+1), a)
+	if b.m.state != undecided {
+		t.Fatalf("%v by an answer not asked for", b.m.state)
+	}
+	if b.m.HandleAnswer(b.now.Add(answerWithin), a); b.m.state != committing {
+		t.Fatal(b.m.state)
+	}
+}
+
+// TestYieldForgets: what was wanted in an attempt whose lock was given back is
+// not stored in the next one.
+func TestYieldForgets(t *testing.T) {
+	b := newBare()
+	b.m.HandleState(b.now, b.st(protocol.PhaseLock, 0))
+	b.m.Compared(b.now, transfer.Complete{ID: 1}, 0, 0, []byte{1}, nil, 7)
+	b.m.HandleState(b.now, b.st(protocol.PhaseYield, 0))
+	b.m.HandleState(b.now, b.st(protocol.PhaseLock, 1))
+	if b.m.state != streaming || b.m.Wanted(protocol.BlockData, 0, 8) || b.m.compared != 0 || b.m.digest != 0 {
+		t.Errorf("%v: wanted %v, %d batches, digest %x", b.m.state, b.m.wanted, b.m.compared, b.m.digest)
+	}
+}
+
+// TestNothingIsKeptBeforeTheLock: blocks but the header are neither kept nor
+// passed over until the lock is held.
+func TestNothingIsKeptBeforeTheLock(t *testing.T) {
+	b := newBare()
+	for id, kind := range []protocol.BlockKind{protocol.BlockHeader, protocol.BlockManifest, protocol.BlockData} {
+		b.m.HandleData(b.now, &protocol.Data{Stream: 1, Seq: uint32(id), Block: uint32(id), Kind: kind, Length: 500_000 / 5, Symbol: make([]byte, 1000)})
+	}
+	if n := b.m.r.Held(); n != 100_000 || b.m.r.ConsumedMark() != 0 {
+		t.Errorf("%d bytes held, %d blocks passed over", n, b.m.r.ConsumedMark())
+	}
+}
+
+// TestHeaderThatCannotBeRead is refused; only a damaged one is asked for again.
+func TestHeaderThatCannotBeRead(t *testing.T) {
+	for _, damaged := range []bool{false, true} {
+		b := newBare()
+		b.m.header, b.m.state = nil, learning
+		_, enc, err := transfer.EncodeBlock(protocol.BlockHeader, []byte{0xff}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if damaged {
+			enc[0]++
+		}
+		b.m.learn(b.now, transfer.Complete{Kind: protocol.BlockHeader, Encoded: enc})
+		if refused := b.m.state == finished && b.last().Type == protocol.RecordRefused; refused == damaged {
+			t.Errorf("damaged %v: %v", damaged, b.m.state)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -34,26 +35,26 @@ type memberRun struct {
 
 	// Owned by the job goroutine.
 	target  *tree.Target
-	early   map[uint32]earlyBatch // batches ahead of the next one, by number
+	early   map[uint32]transfer.Complete // batches ahead of the next one, by number
 	next    uint32
+	begun   int // the attempt that target is of
 	digest  uint64
 	failed  error
 	discard bool
 	dry     bool
 
 	// Owned by the loop: the target whose logs are served.
-	logs LogReader
+	logs     LogReader
+	attempts int // targets asked for
 }
 
-type earlyBatch struct {
-	block   transfer.Complete
-	content []byte
-	batch   *protocol.Batch
-}
+// maxEarlyBatches is how far a batch may be ahead of the next one. They are
+// kept as they came, within the receiver's room.
+const maxEarlyBatches = 64
 
 func newMemberRun(mgr *Manager, origin protocol.Session, addr netip.AddrPort) *memberRun {
 	r := &memberRun{mgr: mgr, origin: origin, addr: addr, jobs: newQueue[func()](), blocks: newQueue[transfer.Complete](),
-		early: make(map[uint32]earlyBatch)}
+		early: make(map[uint32]transfer.Complete)}
 	mgr.wg.Add(1)
 	go func() {
 		defer mgr.wg.Done()
@@ -111,15 +112,20 @@ func (r *memberRun) event(e Event) {
 
 func (r *memberRun) begin(h *protocol.PushHeader) {
 	id, module := r.m.ID(), r.mgr.modules[h.Module]
+	r.attempts++
+	attempt := r.attempts
 	r.jobs.put(func() {
 		r.dry = h.Options&protocol.OptDryRun != 0
 		if r.target != nil {
 			r.target.Close() // of an attempt that gave the lock back
 		}
 		t, err := module.Begin(id, h)
-		r.target, r.early, r.next, r.digest, r.failed, r.discard = t, make(map[uint32]earlyBatch), 0, 0, err, false
+		r.target, r.early, r.next, r.digest, r.failed, r.discard = t, make(map[uint32]transfer.Complete), 0, 0, err, false
 		if err == nil {
-			r.startStorers()
+			if r.begun == 0 {
+				r.startStorers()
+			}
+			r.begun = attempt
 			r.storing.Store(t)
 		}
 		r.post(func(now time.Time) {
@@ -132,9 +138,6 @@ func (r *memberRun) begin(h *protocol.PushHeader) {
 }
 
 func (r *memberRun) startStorers() {
-	if r.storing.Load() != nil {
-		return // begun again after the lock was given back
-	}
 	for range storeWorkers {
 		r.wg.Add(1)
 		go r.storer()
@@ -153,42 +156,72 @@ func (r *memberRun) block(c transfer.Complete) {
 }
 
 func (r *memberRun) manifest(c transfer.Complete) {
-	content, _, err := transfer.DecodeBlock(c.Kind, c.Encoded, nil)
-	var b *protocol.Batch
-	if err == nil {
-		b, err = protocol.ParseBatch(content)
-	}
-	if err != nil {
-		r.post(func(time.Time) { r.m.BlockBad(c.ID) })
+	if r.discard || r.failed != nil || r.target == nil {
+		r.post(func(now time.Time) { r.m.Stored(now, c) })
 		return
 	}
-	r.early[b.Number] = earlyBatch{c, content, b}
+	content, b, err := parseBatch(c)
+	switch {
+	case err != nil:
+		r.bad(c, err)
+		return
+	case b.Number < r.next || b.Number-r.next > maxEarlyBatches || r.early[b.Number].Encoded != nil:
+		r.bad(c, fmt.Errorf("batch %d of the manifest came out of turn: %d is the next", b.Number, r.next))
+		return
+	case b.Number > r.next:
+		r.early[b.Number] = c
+		return
+	}
 	for {
-		e, ok := r.early[r.next]
-		if !ok {
+		r.compare(c, content, b)
+		var ok bool
+		if c, ok = r.early[r.next]; !ok {
 			return
 		}
 		delete(r.early, r.next)
-		r.next++
-		r.compare(e)
+		if content, b, err = parseBatch(c); err != nil {
+			r.bad(c, err) // it was whole when it came
+			return
+		}
 	}
 }
 
-func (r *memberRun) compare(e earlyBatch) {
-	if r.failed != nil || r.target == nil || r.discard {
-		r.post(func(now time.Time) { r.m.Stored(now, e.block) })
+func parseBatch(c transfer.Complete) (content []byte, b *protocol.Batch, err error) {
+	if content, _, err = transfer.DecodeBlock(c.Kind, c.Encoded, nil); err == nil {
+		b, err = protocol.ParseBatch(content)
+	}
+	return content, b, err
+}
+
+// bad deals with a block that cannot be used. One that is damaged is asked for
+// anew; one that is what its origin sent would come again as it is.
+func (r *memberRun) bad(c transfer.Complete, err error) {
+	if errors.Is(err, transfer.ErrContent) {
+		r.post(func(time.Time) { r.m.BlockBad(c.ID) })
 		return
 	}
-	r.digest = protocol.ChainDigest(r.digest, e.content)
-	data, change, err := r.target.Compare(e.batch)
-	digest := r.digest
+	r.post(func(now time.Time) {
+		r.m.Fail(now, fmt.Sprintf("it could not read block %d of the push: %v", c.ID, err))
+		r.m.Stored(now, c)
+	})
+}
+
+func (r *memberRun) compare(c transfer.Complete, content []byte, b *protocol.Batch) {
+	r.next++
+	r.digest = protocol.ChainDigest(r.digest, content)
+	data, change, err := r.target.Compare(b)
+	digest, attempt := r.digest, r.begun
 	if err != nil {
 		r.failed = err
 		r.post(func(now time.Time) { r.m.Fail(now, err.Error()) })
 		return
 	}
 	r.post(func(now time.Time) {
-		r.m.Compared(now, e.block, e.batch.Number, e.batch.First, data, change, digest)
+		if attempt != r.attempts {
+			r.m.Stored(now, c) // the lock was given back since
+			return
+		}
+		r.m.Compared(now, c, b.Number, b.First, data, change, digest)
 	})
 }
 
@@ -212,10 +245,12 @@ func (r *memberRun) store(t *tree.Target, c transfer.Complete) {
 		pieces, err = protocol.ParsePieces(content)
 	}
 	if err != nil {
-		r.post(func(time.Time) { r.m.BlockBad(c.ID) })
+		r.bad(c, err)
 		return
 	}
-	err = t.Store(pieces, hash)
+	if t != nil { // nil: it was discarded meanwhile
+		err = t.Store(pieces, hash)
+	}
 	r.post(func(now time.Time) {
 		if err != nil {
 			r.m.Fail(now, err.Error())
@@ -262,6 +297,7 @@ func (r *memberRun) commit() {
 // readable.
 func (r *memberRun) drop(keep bool) {
 	r.discard = true
+	r.storing.Store(nil)
 	if r.target == nil {
 		return
 	}

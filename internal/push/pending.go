@@ -65,7 +65,7 @@ func (r *pendingRun) state(now time.Time, st *protocol.State) {
 }
 
 func (r *pendingRun) answer(now time.Time, a *protocol.Answer) {
-	if a.Push != r.p.ID || r.decided() {
+	if a.Push != r.p.ID || r.decided() || now.Sub(r.asked) > answerWithin {
 		return
 	}
 	switch verdict(a) {
