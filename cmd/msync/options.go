@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -139,7 +140,7 @@ var table = []option{
 	{0, "all-or-none", "", "commit only if every member is ready", flag(func(o *options) *bool { return &o.req.AllOrNone })},
 	{0, "wait", "SECONDS", "wait so long for an overlapping push to end", seconds(0, func(o *options, s float64) { o.req.WaitSeconds = &s })},
 	{0, "timeout", "SECONDS", "a member silent for so long is lost (default 30)", seconds(1, func(o *options, s float64) { o.req.TimeoutSeconds = s })},
-	{'c', "connect", "TARGET", "daemon to talk to: unix:PATH, PATH or tcp:HOST:PORT", func(o *options, arg string) error { o.target = arg; return nil }},
+	{'c', "connect", "TARGET", "socket of the daemon to talk to: unix:PATH or PATH", func(o *options, arg string) error { o.target = arg; return nil }},
 	{0, "socket", "PATH", "the same as -c unix:PATH", func(o *options, arg string) error { o.target = "unix:" + arg; return nil }},
 	{0, "status", "", "show the daemon, the members and the pushes in progress", setMode(modeStatus)},
 	{0, "members", "", "list the members", setMode(modeMembers)},
@@ -257,7 +258,7 @@ func unknown(as string) error {
 // check refuses what does not go together.
 func (o *options) check() error {
 	switch {
-	case o.mode != modePush && (len(o.paths) > 0 || o.req.Delete || o.req.Check || o.req.Recursive || o.req.DryRun):
+	case o.mode != modePush && (len(o.paths) > 0 || len(o.sources) > 0 || !reflect.DeepEqual(o.req, control.PushRequest{Verbose: o.req.Verbose})):
 		return usagef("--status, --members and --forget do not go with a push or its options")
 	case o.mode == modeForget && o.forget == "":
 		return usagef("--forget needs the name of a member")
@@ -265,6 +266,10 @@ func (o *options) check() error {
 		return nil
 	case o.req.Delete && !o.req.Recursive:
 		return usagef("--delete works only with --recursive (-r)")
+	case o.req.MaxDelete != nil && !o.req.Delete:
+		return usagef("--max-delete does nothing without --delete")
+	case o.req.ForceEmpty && !o.req.Delete:
+		return usagef("--force-empty does nothing without --delete")
 	case len(o.paths) == 0 && !o.req.Recursive:
 		return usagef("nothing to push: name a path, or use -r for the whole base directory")
 	}

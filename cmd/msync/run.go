@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 
@@ -103,9 +102,7 @@ func connectHint(err error) string {
 	case !errors.As(err, &ce):
 		return ""
 	case errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM):
-		return "this user may not use the socket: its owner and group (ls -l) may, and root"
-	case strings.HasPrefix(ce.Target, "unix:"):
-		return "is makuod running? Start it with 'makuod -b DIR', or name its socket with -c, --socket or MSYNC_TARGET"
+		return "this user may not use the socket: its owner and group (ls -l) may, and root; makuod --socket-group GROUP lets a group in"
 	}
-	return "is makuod running there, and listening on TCP? Name another with -c, --socket or MSYNC_TARGET"
+	return "is makuod running? Start it with 'makuod -b DIR', or name its socket with -c, --socket or MSYNC_TARGET"
 }

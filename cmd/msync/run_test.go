@@ -262,6 +262,10 @@ func TestWrongUse(t *testing.T) {
 		{"--status --members", "msync: only one of --status, --members and --forget can be asked for"},
 		{"--status x", "msync: --status, --members and --forget do not go with a push or its options"},
 		{"--members --delete", "msync: --status, --members and --forget do not go with a push or its options"},
+		{"--status --wait 3", "msync: --status, --members and --forget do not go with a push or its options"},
+		{"--members --exclude x", "msync: --status, --members and --forget do not go with a push or its options"},
+		{"-r --max-delete 3", "msync: --max-delete does nothing without --delete"},
+		{"-r --force-empty", "msync: --force-empty does nothing without --delete"},
 		{"--forget=", "msync: --forget needs the name of a member"},
 		{"-r --exclude=", "msync: --exclude: a pattern must have 1 to 4096 bytes"},
 	} {
@@ -272,7 +276,7 @@ func TestWrongUse(t *testing.T) {
 	l.expect(0, usage(), "", "-rh", "--nonsense")
 	l.expect(0, "msync (makuo) "+control.Version+"\n", "", "-V")
 	l.expect(1, "", "msync: path ../x is outside the base directory "+l.b.base+"\n", "../x")
-	l.expect(1, "", "msync: target \"tcp:host\": tcp: must be followed by HOST:PORT\n", "-c", "tcp:host", "x")
+	l.expect(1, "", "msync: target \"tcp:host:1\": makuod listens at a Unix socket only: run msync on the member itself, by ssh for example\n", "-c", "tcp:host:1", "x")
 	l.expect(1, "", "msync: --exclude-from: open /nonexistent: no such file or directory\n", "--exclude-from=/nonexistent", "x")
 	if l.b.got != nil {
 		t.Error("wrong use reached the daemon")

@@ -19,13 +19,13 @@ import (
 
 // Client talks to one daemon. All methods may be called from any goroutine.
 type Client struct {
-	target string // "unix:PATH" or "tcp:HOST:PORT"
+	target string // "unix:PATH"
 	http   *http.Client
 }
 
 // ConnectError says that no daemon was reached.
 type ConnectError struct {
-	Target string // "unix:PATH" or "tcp:HOST:PORT"
+	Target string // "unix:PATH"
 	Err    error
 }
 
@@ -49,7 +49,7 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 // ErrCut is wrapped by Push's error when the stream broke off before its end.
 var ErrCut = errors.New("the connection to makuod was cut")
 
-// NewClient returns a client for target: "unix:PATH", a path, "tcp:HOST:PORT",
+// NewClient returns a client for target: "unix:PATH", a path,
 // or "" for ClientSocket. Nothing is connected yet.
 func NewClient(target string) (*Client, error) {
 	if target == "" {
@@ -68,11 +68,8 @@ func NewClient(target string) (*Client, error) {
 }
 
 func splitTarget(target string) (network, address string, err error) {
-	if rest, ok := strings.CutPrefix(target, "tcp:"); ok {
-		if host, port, err := net.SplitHostPort(rest); err != nil || host == "" || port == "" {
-			return "", "", fmt.Errorf("target %q: tcp: must be followed by HOST:PORT", target)
-		}
-		return "tcp", rest, nil
+	if strings.HasPrefix(target, "tcp:") {
+		return "", "", fmt.Errorf("target %q: makuod listens at a Unix socket only: run msync on the member itself, by ssh for example", target)
 	}
 	path := strings.TrimPrefix(target, "unix:")
 	if path == "" {
@@ -100,7 +97,7 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	return conn, nil
 }
 
-// Target returns what the client connects to, "unix:PATH" or "tcp:HOST:PORT".
+// Target returns what the client connects to, "unix:PATH".
 func (c *Client) Target() string { return c.target }
 
 // Close closes idle connections.

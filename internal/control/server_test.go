@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -267,44 +266,5 @@ func TestShutdownCancelsAndReports(t *testing.T) {
 	var ce *ConnectError
 	if _, err := c.Status(context.Background(), nil); !errors.As(err, &ce) || !strings.Contains(err.Error(), c.Target()) {
 		t.Errorf("after the end: %v", err)
-	}
-}
-
-func TestTCPIsForThisHostOnly(t *testing.T) {
-	for _, addr := range []string{"0.0.0.0:0", "10.0.0.1:0", "example.org:0", "127.0.0.1"} {
-		if l, err := ListenTCP(addr); err == nil {
-			l.Close()
-			t.Errorf("%s was opened", addr)
-		}
-	}
-	l, err := ListenTCP("localhost:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid := 0
-	s := NewServer(&fake{push: func(_ context.Context, r *PushRequest, emit func(Event)) error {
-		uid = r.UID
-		emit(&Summary{})
-		return nil
-	}})
-	serveOn(t, s, l)
-	c, err := NewClient("tcp:" + l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := collect(c, context.Background(), &PushRequest{Paths: []Text{"."}}); err != nil || uid != -1 {
-		t.Errorf("uid %d, %v", uid, err)
-	}
-	req, _ := http.NewRequest("GET", "http://"+l.Addr().String()+"/v1/status", nil)
-	req.Host = "rebound.example:80"
-	resp, err := c.http.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var e Error
-	if json.NewDecoder(resp.Body).Decode(&e) != nil || resp.StatusCode != 403 || e.Code != CodeForbidden {
-		t.Errorf("a foreign host name: %d %+v", resp.StatusCode, e)
 	}
 }

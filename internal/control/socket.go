@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -36,12 +35,23 @@ var ErrInUse = errors.New("another daemon is using it")
 func DefaultSocket() string { return defaultSocket(os.Geteuid(), os.Getenv) }
 
 // ClientSocket is where a client looks if no socket is named: SystemSocket if
-// this is root or may use it, else DefaultSocket.
-func ClientSocket() string {
-	if unix.Access(SystemSocket, unix.R_OK|unix.W_OK) == nil {
-		return SystemSocket
+// this is root or may use it, or if it is there and DefaultSocket is not: what
+// keeps the user out is then said. Else DefaultSocket.
+func ClientSocket() string { return clientSocket(SystemSocket, DefaultSocket()) }
+
+func clientSocket(system, own string) string {
+	if unix.Access(system, unix.R_OK|unix.W_OK) == nil {
+		return system
 	}
-	return DefaultSocket()
+	if exists(system) && !exists(own) {
+		return system
+	}
+	return own
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 func defaultSocket(uid int, getenv func(string) string) string {
@@ -160,22 +170,4 @@ func removeStale(path string) error {
 		return fmt.Errorf("finding out if a daemon uses it: %w", err)
 	}
 	return os.Remove(path)
-}
-
-// ListenTCP opens a TCP listener for the local API. address is HOST:PORT, HOST
-// a loopback address or "localhost": there is no password here, so that every
-// user of this host, but nobody else, can use it.
-func ListenTCP(address string) (net.Listener, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, fmt.Errorf("control address %s: %w", address, err)
-	}
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil || !addr.IsLoopback() {
-		return nil, fmt.Errorf("control address %s: only loopback addresses (127.0.0.1, ::1) are allowed", address)
-	}
-	return net.Listen("tcp", net.JoinHostPort(host, port))
 }

@@ -2,11 +2,15 @@ package daemon
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"makuo/internal/control"
 	"makuo/internal/push"
 	"makuo/membership"
+	"makuo/protocol"
 )
 
 // TestTooFew: nothing is sent, and the exit status tells a cluster of one from
@@ -58,5 +62,18 @@ func TestReplaced(t *testing.T) {
 	a.add(&old, "web@10.0.0.1:5000", false)
 	if len(a.absent) != 1 || a.absent[0].Text == "" || len(a.roster) != 0 {
 		t.Errorf("a member that may be gone is not named: %+v", a)
+	}
+}
+
+func TestExcludedPathsAreNamed(t *testing.T) {
+	base := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(base, "a/cache"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := &protocol.PushHeader{Paths: []string{"a/cache", "a/x.tmp", "b"},
+		Rules: []protocol.Rule{{Pattern: "cache/"}, {Include: true, Pattern: "x.tmp"}, {Pattern: "*.tmp"}}}
+	got := excludedPaths(h, base)
+	if len(got) != 1 || !strings.HasPrefix(got[0], "a/cache is excluded") {
+		t.Errorf("%q", got)
 	}
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -44,6 +47,7 @@ func (b *backend) Push(ctx context.Context, req *control.PushRequest, emit func(
 		return nil
 	}
 	r.Roster, r.Absent = who.roster, who.absent
+	who.notes = append(who.notes, excludedPaths(&r.Header, n.cfg.Base)...)
 	t := &teller{n: n, req: req, who: &who, emit: emit}
 	err = n.mgr.Push(ctx, r, t.note)
 	var unknown *control.Error
@@ -100,6 +104,22 @@ func pushRequest(req *control.PushRequest) (*push.Request, error) {
 		r.Timeout = time.Duration(req.TimeoutSeconds * float64(time.Second))
 	}
 	return r, nil
+}
+
+// excludedPaths warns of pushed paths that a pattern excludes: nothing of them
+// is pushed, though they were named.
+func excludedPaths(h *protocol.PushHeader, base string) (warnings []string) {
+	f, err := tree.NewFilter(h.Rules)
+	if err != nil {
+		return nil // said elsewhere
+	}
+	for _, p := range h.Paths {
+		st, err := os.Lstat(filepath.Join(base, p))
+		if f.Excluded(path.Base(p), err == nil && st.IsDir()) {
+			warnings = append(warnings, p+" is excluded by a pattern: nothing of it is pushed")
+		}
+	}
+	return warnings
 }
 
 // settle waits until a young daemon knows its cluster, and until a member that
