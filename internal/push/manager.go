@@ -81,6 +81,10 @@ type streamKey struct {
 // maxMemberRuns bounds the pushes a member knows of at a time.
 const maxMemberRuns = 256
 
+// maxAside bounds those of one origin that it takes no part in, or does not
+// know yet whether it does.
+const maxAside = 8
+
 // New returns a Manager and takes over what Recover found.
 func New(cfg Config) *Manager {
 	m := &Manager{cfg: cfg, log: cfg.Log, modules: make(map[string]*tree.Module), members: make(map[streamKey]*memberRun), closed: make(chan struct{})}
@@ -191,8 +195,11 @@ func (m *Manager) state(now time.Time, from netip.AddrPort, origin protocol.Sess
 	for _, p := range m.pending {
 		p.state(now, st)
 	}
-	if m.closing || st.Phase >= protocol.PhaseFlush || st.Push.Origin != origin || len(m.members) >= maxMemberRuns {
+	if m.closing || st.Phase >= protocol.PhaseFlush || st.Push.Origin != origin || !m.mayJoin(st.Push) {
 		return // too late to take part, or not the origin's word
+	}
+	if !m.makePlace(origin) {
+		return
 	}
 	r = newMemberRun(m, origin, from)
 	rc := transfer.NewReceiver(transfer.ReceiverConfig{Stream: st.Stream, Seed: uint64(m.cfg.Self) ^ uint64(st.Push.Start),
@@ -201,6 +208,53 @@ func (m *Manager) state(now time.Time, from netip.AddrPort, origin protocol.Sess
 	r.m = NewMember(MemberConfig{Self: m.cfg.Self, Origin: origin, Receiver: rc, Admit: m,
 		Body: m.cfg.Wire.Payload() - protocol.PrefixLen - protocol.CheckLen}, now, st)
 	m.members[key] = r
+}
+
+// mayJoin reports whether a push can be one of another daemon's that is not
+// known here under another stream.
+func (m *Manager) mayJoin(id protocol.PushID) bool {
+	if _, own := m.cfg.Store.Outcome(id); own {
+		return false
+	}
+	for _, r := range m.members {
+		if r.m.ID() == id {
+			return false
+		}
+	}
+	return true
+}
+
+// makePlace ends the oldest machine that takes no part in its push if there
+// are too many, of one origin or at all; it reports whether there is room.
+func (m *Manager) makePlace(origin protocol.Session) bool {
+	var oldest, oldestHere *memberRun
+	here := 0
+	for _, r := range m.members {
+		if !r.m.aside() {
+			continue
+		}
+		if oldest == nil || r.m.born.Before(oldest.m.born) {
+			oldest = r
+		}
+		if r.origin != origin {
+			continue
+		}
+		here++
+		if oldestHere == nil || r.m.born.Before(oldestHere.m.born) {
+			oldestHere = r
+		}
+	}
+	switch {
+	case here >= maxAside:
+		oldest = oldestHere
+	case len(m.members) < maxMemberRuns:
+		return true
+	case oldest == nil:
+		return false
+	}
+	oldest.m.end("pushed out by newer pushes")
+	m.memberOver(oldest, "pushed out by newer pushes")
+	return true
 }
 
 // room shares the receiver's memory among the pushes under way.
@@ -224,16 +278,36 @@ func (m *Manager) Admit(id protocol.PushID, h *protocol.PushHeader) (refusal str
 	case m.modules[h.Module] == nil:
 		return fmt.Sprintf("it has no module %q", h.Module), Holder{}, false
 	}
+	if text := m.known(id); text != "" {
+		return text, Holder{}, false
+	}
 	if h, ok := m.tryLock(id, h.Name, h.Module, h.Paths); !ok {
 		return "", h, false
 	}
 	return "", Holder{}, true
 }
 
+// known says, as a refusal, that a push is not new here: what is staged or
+// committed under its id must not be touched by another push of that id.
+func (m *Manager) known(id protocol.PushID) string {
+	for _, p := range m.pending {
+		if p.id() == id {
+			return "a push of this id is staged here since before its daemon was started again; it asks how that ended"
+		}
+	}
+	if o, _ := m.cfg.Store.Outcome(id); o == protocol.OutcomeCommitted {
+		return "a push of this id is committed here already"
+	}
+	return ""
+}
+
 // tryLock takes the lock, ending older pushes that hold it and are undecided or
 // abandoned; a newer one is in the way of an older push whatever its state.
 // Of several holders the oldest is named.
 func (m *Manager) tryLock(id protocol.PushID, name, module string, paths []string) (Holder, bool) {
+	if h, ok := m.locks.Denied(m.now, id); ok {
+		return h, false
+	}
 	var oldest Holder
 	for _, h := range m.locks.Conflicts(id, module, paths) {
 		if !(h.ID.Less(id) && m.preempt(h.ID)) && (oldest.ID.IsZero() || h.ID.Less(oldest.ID)) {
@@ -241,6 +315,7 @@ func (m *Manager) tryLock(id protocol.PushID, name, module string, paths []strin
 		}
 	}
 	if !oldest.ID.IsZero() {
+		m.locks.Deny(m.now, id, oldest)
 		return oldest, false
 	}
 	m.locks.Hold(id, name, module, paths)

@@ -13,7 +13,8 @@ import (
 
 // Timers of the member's machine.
 const (
-	defaultSilence = 30 * time.Second // until the first state message says otherwise
+	defaultSilence = 30 * time.Second // until the first state message says otherwise, and for the header to come
+	maxSilence     = 10 * time.Minute // that an origin can ask for
 	queryEvery     = time.Second
 	answerWithin   = 3 * time.Second
 	undecidedFor   = 10 * time.Minute // nobody knows: discard
@@ -108,11 +109,12 @@ type Member struct {
 	events   []Event
 	lastWork time.Time // last sign of life while working on the disk
 	again    backoff   // of a commit that failed
+	born     time.Time
 }
 
 // NewMember starts the machine with the first state message heard.
 func NewMember(cfg MemberConfig, now time.Time, st *protocol.State) *Member {
-	m := &Member{cfg: cfg, id: st.Push, r: cfg.Receiver, heard: now, silence: defaultSilence}
+	m := &Member{cfg: cfg, id: st.Push, r: cfg.Receiver, heard: now, born: now, silence: defaultSilence}
 	m.st.Seq = st.Seq - 1
 	m.HandleState(now, st)
 	return m
@@ -132,6 +134,9 @@ func (m *Member) Over() bool { return m.state == over }
 
 // TakesPart reports whether the member is in the roster and not done.
 func (m *Member) TakesPart() bool { return m.state > bystander && m.state < finished }
+
+// aside reports whether the member takes no part, or does not know yet.
+func (m *Member) aside() bool { return m.state <= bystander }
 
 // Preemptible reports whether another push may end this one: its origin has
 // been silent, and nothing is being committed.
@@ -209,7 +214,7 @@ func (m *Member) HandleState(now time.Time, st *protocol.State) {
 	}
 	m.st = *st
 	if st.Silence > 0 {
-		m.silence = st.Silence
+		m.silence = min(st.Silence, maxSilence)
 	}
 	if m.state == bystander {
 		if st.Phase >= protocol.PhaseEnd {
@@ -567,6 +572,10 @@ func (m *Member) Preempt(now time.Time) {
 func (m *Member) patience(now time.Time) {
 	quiet := now.Sub(m.heard)
 	switch m.state {
+	case learning:
+		if now.Sub(m.born) >= defaultSilence {
+			m.end("its header did not come")
+		}
 	case staged:
 		if quiet >= min(m.silence, 5*time.Second) {
 			m.doubt(now)
@@ -615,6 +624,9 @@ func (m *Member) Poll(now time.Time) (outs []MemberOut, next time.Time) {
 		return nil, time.Time{}
 	}
 	next = m.heard.Add(m.silence)
+	if m.state == learning {
+		next = m.born.Add(defaultSilence)
+	}
 	if m.state == finished && !m.log.empty() {
 		next = m.heard.Add(undecidedFor)
 	}

@@ -328,3 +328,22 @@ func TestHeaderThatCannotBeRead(t *testing.T) {
 		}
 	}
 }
+
+// TestHeaderDoesNotCome: an origin that goes on without ever sending the header
+// does not keep the machine for ever; nor does a silence longer than the limit.
+func TestHeaderDoesNotCome(t *testing.T) {
+	b := newBare()
+	b.m.header, b.m.state = nil, learning
+	for range 31 {
+		b.now = b.now.Add(time.Second)
+		st := b.st(protocol.PhaseStream, 0)
+		st.Silence = time.Hour
+		b.m.HandleState(b.now, st)
+		if _, next := b.m.Poll(b.now); !b.m.Over() && !next.After(b.now) {
+			t.Fatalf("polled at %v, next at %v", b.now, next)
+		}
+	}
+	if !b.m.Over() || b.m.silence != maxSilence {
+		t.Errorf("%v, silence %v", b.m.state, b.m.silence)
+	}
+}

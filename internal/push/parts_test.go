@@ -309,3 +309,25 @@ func TestStatesAreInTheManual(t *testing.T) {
 		t.Error("a state was added: name it here and in docs/protocol.md")
 	}
 }
+
+// TestDenials: a push that was denied is looked at again when a lock was
+// released, or after a while.
+func TestDenials(t *testing.T) {
+	a, b := protocol.PushID{Start: 1, Origin: 1}, protocol.PushID{Start: 2, Origin: 1}
+	var l Locks
+	l.Hold(a, "x", "default", []string{"."})
+	l.Deny(testStart, b, Holder{ID: a})
+	if h, ok := l.Denied(testStart.Add(askAgain-1), b); !ok || h.ID != a {
+		t.Error("a denial is forgotten")
+	}
+	if _, ok := l.Denied(testStart.Add(askAgain), b); ok {
+		t.Error("a denial holds too long")
+	}
+	l.Release(a)
+	if _, ok := l.Denied(testStart, b); ok {
+		t.Error("a release is missed")
+	}
+	if l.Release(b); len(l.denied) != 0 {
+		t.Error("a denial is kept after the push")
+	}
+}
