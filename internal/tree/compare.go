@@ -43,8 +43,7 @@ type Target struct {
 	present   int    // entries of the manifest below the root that can be in place here
 	keptOff   uint64 // protected paths that differ
 	dotEmpty  bool   // "." is recursed into
-	links     map[string]*linkGroup
-	inodes    map[inode]string // kept files with several names
+	links     linkTable
 	spare     *fsroot.Names
 	stat      fsroot.Stat // of the entry that is looked at
 	space     spaceBook
@@ -79,15 +78,6 @@ type Target struct {
 	closed bool
 }
 
-type inode struct{ dev, ino uint64 }
-
-// linkGroup is the first name of a file that further names link to.
-type linkGroup struct {
-	failed bool
-	kept   inode // the file that stays at the first name; zero if it is replaced
-	step   step  // where its replacement is staged
-}
-
 // Begin starts a push. Nothing is made on disk before something is to be
 // changed. The header comes from protocol.ParsePushHeader.
 //
@@ -113,10 +103,10 @@ func (m *Module) begin(id protocol.PushID, h *protocol.PushHeader) (*Target, err
 		m: m, id: id, header: h, filter: f,
 		root:  m.may.chown,
 		dry:   h.Options&(protocol.OptDryRun|protocol.OptCheck) != 0,
-		links: make(map[string]*linkGroup), inodes: make(map[inode]string),
 		parts: make(map[uint32]*partFile), held: make(map[string]bool), warned: make(map[string]bool),
 	}
 	t.hold.init(t)
+	t.links.init()
 	root, err := m.Root.OpenDir(".")
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", m.Name(), err)
@@ -215,7 +205,7 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 			t.pushBlocked(e.Path)
 		}
 		if e.Flags&protocol.EntryLinked != 0 {
-			t.links[e.Path] = &linkGroup{failed: true}
+			t.links.fail(e.Path)
 		}
 		return verdictNone, t.fail(e.Path, err)
 	}
@@ -244,7 +234,7 @@ func (t *Target) decide(f *frame, n uint32, e *protocol.Entry, name string, st *
 	case e.Type == protocol.EntryFailed, t.protected(e, st):
 		t.pushBlocked(e.Path)
 		if e.Flags&protocol.EntryLinked != 0 {
-			t.links[e.Path] = &linkGroup{failed: true}
+			t.links.fail(e.Path)
 		}
 		if e.Type == protocol.EntryFailed {
 			return verdictNone, nil
@@ -262,13 +252,6 @@ func (t *Target) decide(f *frame, n uint32, e *protocol.Entry, name string, st *
 	}
 	v, err := t.file(f, n, e, name, st)
 	return v, err
-}
-
-func inodeOf(st *fsroot.Stat) inode {
-	if st == nil {
-		return inode{}
-	}
-	return inode{st.Dev, st.Ino}
 }
 
 // rootEntry is entry for ".".
@@ -334,13 +317,13 @@ func (t *Target) absent(f *frame, e *protocol.Entry, name string, st *fsroot.Sta
 
 // hardlink is decide for a further name of a file.
 func (t *Target) hardlink(f *frame, n uint32, e *protocol.Entry, name string, st *fsroot.Stat) (verdict, error) {
-	g := t.links[e.Link]
+	g := t.links.get(e.Link)
 	switch {
-	case g == nil:
+	case g == linkNone:
 		return verdictNone, fmt.Errorf("is a hard link to %q, which the manifest does not have as a file with links", e.Link)
-	case g.failed:
+	case g == linkFailed:
 		return verdictNone, fmt.Errorf("is a hard link to %q, which failed", e.Link)
-	case st != nil && g.kept != (inode{}) && inodeOf(st) == g.kept:
+	case g.keeps(st):
 		return verdictNone, nil
 	}
 	s, err := t.replaceStep(f, opLink, n, e, st)
@@ -359,17 +342,13 @@ func (t *Target) file(f *frame, n uint32, e *protocol.Entry, name string, st *fs
 	}
 	if same && st.Nlink > 1 {
 		// Two entries that are separate at the origin may not stay one file here.
-		if _, taken := t.inodes[inodeOf(st)]; taken {
-			same = false
-		} else {
-			t.inodes[inodeOf(st)] = e.Path
-		}
+		same = !t.links.taken(st)
 	}
 	if !same {
 		return t.replace(f, n, e, st)
 	}
 	if e.Flags&protocol.EntryLinked != 0 {
-		t.links[e.Path] = &linkGroup{kept: inodeOf(st)}
+		t.links.keep(e.Path, st)
 	}
 	differs, err := t.differs(nd, e, st)
 	if err != nil || !differs {
@@ -396,11 +375,6 @@ func (t *Target) replace(f *frame, n uint32, e *protocol.Entry, st *fsroot.Stat)
 	if e.Type == protocol.EntrySymlink {
 		s.flags |= stepSymlink
 	}
-	if e.Flags&protocol.EntryLinked != 0 {
-		g := &linkGroup{step: s}
-		g.step.rest = nil
-		t.links[e.Path] = g
-	}
 	v := verdictChange
 	switch {
 	case op == opFile && e.Size > 0:
@@ -420,6 +394,9 @@ func (t *Target) replace(f *frame, n uint32, e *protocol.Entry, st *fsroot.Stat)
 	off, err := t.planStep(f, &s, e)
 	if err != nil {
 		return verdictNone, err
+	}
+	if e.Flags&protocol.EntryLinked != 0 {
+		t.links.stage(e.Path, off)
 	}
 	if v == verdictData {
 		t.want(n, e, off)

@@ -84,8 +84,8 @@ func cleanPath(p string) string {
 // emit fails, the module's root is gone or there are more than Limit entries.
 //
 // Memory does not grow with the tree: it holds the names of the directories on
-// the way from the root to where the walk is, and of each file with several
-// links the first path until all links were seen (for ever, if some are
+// the way from the root to where the walk is, and some 30 bytes for each file
+// with several links until all of them were seen (to the end, if some are
 // outside of what is pushed).
 func (m *Module) Scan(ctx context.Context, spec ScanSpec, emit func(*protocol.Batch) error) error {
 	m.accounts.refresh()
@@ -104,23 +104,14 @@ func (m *Module) Scan(ctx context.Context, spec ScanSpec, emit func(*protocol.Ba
 		root:      os.Geteuid() == 0,
 		users:     make(map[uint32]protocol.Owner),
 		groups:    make(map[uint32]protocol.Owner),
-		links:     make(map[scanID]*firstLink),
 	}
+	defer s.links.close()
 	for _, p := range h.Paths {
 		if err := s.pushed(p); err != nil {
 			return err
 		}
 	}
 	return s.flush()
-}
-
-// scanID names a file whatever its path.
-type scanID struct{ dev, ino uint64 }
-
-// firstLink is the manifest's first path of a file with several links.
-type firstLink struct {
-	path string
-	left uint64 // links not seen yet
 }
 
 // scan is one walk.
@@ -134,7 +125,7 @@ type scan struct {
 	root      bool
 
 	users, groups map[uint32]protocol.Owner // of this scan, without the lock
-	links         map[scanID]*firstLink
+	links         firstLinks
 	spare         []*fsroot.Names // to be used for the next directories
 	dirs          []string        // directories emitted above the pushed path at hand
 	anchor        int             // bytes of a path before what the filter sees

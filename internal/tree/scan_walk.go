@@ -208,7 +208,11 @@ func (s *scan) file(parent *fsroot.Dir, name, path string, st *fsroot.Stat) erro
 		return s.failed(path, false, "is a mount point; mount points are not crossed: exclude it")
 	}
 	if st.Nlink > 1 {
-		if first := s.further(st); first != "" {
+		first, err := s.links.next(scanID(st.Ino))
+		if err != nil {
+			return err
+		}
+		if first != "" {
 			return s.add(&protocol.Entry{Path: path, Type: protocol.EntryHardlink, Link: first})
 		}
 	}
@@ -219,7 +223,10 @@ func (s *scan) file(parent *fsroot.Dir, name, path string, st *fsroot.Stat) erro
 	s.attributes(st, &e)
 	if st.Nlink > 1 {
 		e.Flags |= protocol.EntryLinked
-		s.links[scanID{st.Dev, st.Ino}] = &firstLink{path: path, left: st.Nlink - 1}
+		// The inode alone says which: another file system is a mount point.
+		if err := s.links.add(scanID(st.Ino), path, st.Nlink-1); err != nil {
+			return err
+		}
 	}
 	return s.add(&e)
 }
@@ -236,19 +243,6 @@ func (s *scan) leftAlone(st *fsroot.Stat) string {
 		return fmt.Sprintf("belongs to user %d; with --owner-match only files of user %d are sent", st.UID, *cfg.UID)
 	}
 	return ""
-}
-
-// further returns the first path of a file that the manifest already has.
-func (s *scan) further(st *fsroot.Stat) string {
-	id := scanID{st.Dev, st.Ino}
-	first := s.links[id]
-	if first == nil {
-		return ""
-	}
-	if first.left--; first.left == 0 {
-		delete(s.links, id)
-	}
-	return first.path
 }
 
 // unread handles a file whose attributes or content cannot be read.

@@ -37,12 +37,13 @@ func (t *Target) Stage(digest uint64) (protocol.Counts, error) {
 		return t.Counts(), t.noteFull(memberError{err})
 	}
 	count := 0
+	first := newPlanReader(t.stage.plan.f)
 	err := t.eachStep(func(s *step) error {
 		if isStaged(s) {
 			count++
 		}
 		if s.op == opLink {
-			return t.stageLink(s)
+			return t.stageLink(first, s)
 		}
 		return nil
 	})
@@ -104,52 +105,66 @@ func (t *Target) settleWants() error {
 }
 
 // stageLink makes a hard link in the stage to the file that its first name will
-// be: the staged one, or the one that stays.
-func (t *Target) stageLink(s *step) error {
+// be: the staged one, which first reads from the plan, or the one that stays.
+func (t *Target) stageLink(first *planReader, s *step) error {
 	e, err := s.manifestEntry()
 	if err != nil {
 		return memberError{err}
 	}
-	if err := t.linkStaged(s, t.links[e.Link], e.Link); err != nil {
+	if err := t.linkStaged(first, s, e.Link); err != nil {
 		return t.failEntry(s, err)
 	}
 	return nil
 }
 
-func (t *Target) linkStaged(s *step, g *linkGroup, first string) error {
+func (t *Target) linkStaged(r *planReader, s *step, first string) error {
+	failed := fmt.Errorf("is a hard link to %q, which failed", first)
 	d, name, err := t.stage.place(s)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if g == nil || g.failed {
-		return fmt.Errorf("is a hard link to %q, which failed", first)
-	}
 	var from *fsroot.Dir
 	var old string
-	if g.kept != (inode{}) {
-		var dir string
-		dir, old = splitPath(first)
-		from, err = t.m.Root.OpenDir(dir)
-	} else {
-		from, old, err = t.stage.place(&g.step)
-	}
-	if err != nil {
-		return err
+	switch g := t.links.get(first); g.kind() {
+	case linkKept:
+		if from, old, err = t.linkKeptFrom(g, first); err != nil {
+			return err
+		}
+	case linkStaged:
+		step, err := r.at(g.offset())
+		if err != nil {
+			return memberError{fmt.Errorf("plan at %d: %w", g.offset(), err)}
+		}
+		if step.path != first {
+			return failed
+		}
+		if from, old, err = t.stage.place(&step); err != nil {
+			return err
+		}
+	default:
+		return failed
 	}
 	defer from.Close()
-	if g.kept != (inode{}) {
-		if st, err := from.Lstat(old); err != nil || inodeOf(&st) != g.kept {
-			return fmt.Errorf("is a hard link to %q, which was changed here during the push", first)
-		}
+	err = d.Link(from, old, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return failed
 	}
-	if err := d.Link(from, old, name); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("is a hard link to %q, which failed", first)
-		}
-		return err
+	return err
+}
+
+// linkKeptFrom opens the directory of a first name that stays.
+func (t *Target) linkKeptFrom(g linkGroup, first string) (*fsroot.Dir, string, error) {
+	dir, old := splitPath(first)
+	from, err := t.m.Root.OpenDir(dir)
+	if err != nil {
+		return nil, "", err
 	}
-	return nil
+	if st, err := from.Lstat(old); err != nil || !g.keeps(&st) {
+		from.Close()
+		return nil, "", fmt.Errorf("is a hard link to %q, which was changed here during the push", first)
+	}
+	return from, old, nil
 }
 
 // failEntry makes err a Problem of an entry that was counted as changed.
