@@ -123,6 +123,10 @@ func NewReceiver(cfg ReceiverConfig, now time.Time) *Receiver {
 	return r
 }
 
+// SetRoom changes what the receiver holds at most, in bytes of encoded blocks.
+// What it holds already stays.
+func (r *Receiver) SetRoom(room int) { r.cfg.Room = room }
+
 func (r *Receiver) slot(id uint32) *recvBlock { return &r.ring[int(id)&(len(r.ring)-1)] }
 
 // reach makes the ring hold id, which is below consumed+MaxAhead.

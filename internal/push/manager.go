@@ -57,20 +57,22 @@ type Config struct {
 // it is a member of. Its methods are called by one owner, except Push, Post's
 // functions excepted.
 type Manager struct {
-	cfg     Config
-	log     *zap.Logger
-	modules map[string]*tree.Module
-	locks   Locks
-	runs    []*run
-	members map[streamKey]*memberRun
-	pending []*pendingRun
-	streams uint32
-	last    int64 // start of the newest push of ours
-	pkts    []protocol.Data
-	wg      sync.WaitGroup
-	closing bool
-	closed  chan struct{} // by Close
-	now     time.Time     // of the event being handled
+	cfg      Config
+	log      *zap.Logger
+	modules  map[string]*tree.Module
+	locks    Locks
+	runs     []*run
+	members  map[streamKey]*memberRun
+	pending  []*pendingRun
+	tombs    map[streamKey]*tomb
+	streams  uint32
+	last     int64 // start of the newest push of ours
+	pkts     []protocol.Data
+	wg       sync.WaitGroup
+	closing  bool
+	closed   chan struct{} // by Close
+	now      time.Time     // of the event being handled
+	promised time.Time     // when Poll asked to be called
 }
 
 type streamKey struct {
@@ -99,7 +101,7 @@ func zapErr(err error) zap.Field { return zap.Error(err) }
 // Handle takes one packet of a type that belongs to pushes. The body is not
 // kept. Malformed bodies are an error for the caller to count.
 func (m *Manager) Handle(now time.Time, from netip.AddrPort, p protocol.Prefix, body []byte) error {
-	m.now = now
+	m.enter(now)
 	switch p.Type {
 	case protocol.TypeData:
 		d, err := protocol.ParseData(body)
@@ -195,6 +197,12 @@ func (m *Manager) state(now time.Time, from netip.AddrPort, origin protocol.Sess
 	for _, p := range m.pending {
 		p.state(now, st)
 	}
+	if rep, ok := m.buried(now, key, st); ok {
+		if rep != nil {
+			m.cfg.Wire.Send(from, protocol.TypeReport, rep)
+		}
+		return
+	}
 	if m.closing || st.Phase >= protocol.PhaseFlush || st.Push.Origin != origin || !m.mayJoin(st.Push) {
 		return // too late to take part, or not the origin's word
 	}
@@ -203,7 +211,7 @@ func (m *Manager) state(now time.Time, from netip.AddrPort, origin protocol.Sess
 	}
 	r = newMemberRun(m, origin, from)
 	rc := transfer.NewReceiver(transfer.ReceiverConfig{Stream: st.Stream, Seed: uint64(m.cfg.Self) ^ uint64(st.Push.Start),
-		Room: m.room(), Payload: m.cfg.Wire.Payload(),
+		Room: smallRoom, Payload: m.cfg.Wire.Payload(),
 		Cares: func(k protocol.BlockKind, first, count uint32) bool { return r.m == nil || r.m.Wanted(k, first, count) }}, now)
 	r.m = NewMember(MemberConfig{Self: m.cfg.Self, Origin: origin, Receiver: rc, Admit: m,
 		Body: m.cfg.Wire.Payload() - protocol.PrefixLen - protocol.CheckLen}, now, st)
@@ -257,15 +265,22 @@ func (m *Manager) makePlace(origin protocol.Session) bool {
 	return true
 }
 
-// room shares the receiver's memory among the pushes under way.
-func (m *Manager) room() int {
-	n := 1
+// smallRoom is what a machine may hold that takes no part, or does not know yet.
+const smallRoom = 1 << 20
+
+// shareRoom divides the receivers' memory among the pushes under way.
+func (m *Manager) shareRoom() {
+	n := 0
 	for _, r := range m.members {
 		if r.m.TakesPart() {
 			n++
 		}
 	}
-	return max(1<<20, transfer.DefaultRoom/n)
+	for _, r := range m.members {
+		if r.m.TakesPart() {
+			r.m.r.SetRoom(max(smallRoom, transfer.DefaultRoom/n))
+		}
+	}
 }
 
 // Admit implements Admission for the members' machines.
@@ -353,6 +368,7 @@ func (m *Manager) Heard(now time.Time, from protocol.Session) {
 // Gone says that a session has ended: it left, was replaced by a new one, or
 // is missing. A missing member stays in its pushes: only silence ends it.
 func (m *Manager) Gone(now time.Time, s protocol.Session, why string, missing bool) {
+	m.enter(now)
 	for _, r := range m.runs {
 		if !missing {
 			r.o.MemberGone(now, s, why)
@@ -410,6 +426,7 @@ func (m *Manager) memberOver(r *memberRun, outcome string) {
 	if h != nil && slices.Contains(h.Roster, m.cfg.Self) {
 		m.log.Info("push ended here", zap.Stringer("push", r.m.ID()), zap.String("origin", h.Name), zap.String("outcome", outcome))
 	}
+	m.bury(m.now, r)
 	r.jobs.close()
 	for k, v := range m.members {
 		if v == r {
@@ -419,9 +436,15 @@ func (m *Manager) memberOver(r *memberRun, outcome string) {
 }
 
 // Poll lets all pushes act and returns when to be called next; zero is never.
-func (m *Manager) Poll(now time.Time) time.Time {
-	m.now = now
-	var next time.Time
+func (m *Manager) Poll(now time.Time) (next time.Time) {
+	m.enter(now)
+	defer func() {
+		if len(m.runs)+len(m.members)+len(m.pending) > 0 {
+			next = earlier(next, now.Add(time.Second)) // to notice a standstill
+		}
+		m.promised = next
+	}()
+	m.shareRoom()
 	for _, r := range slices.Clone(m.runs) {
 		next = earlier(next, r.poll(now))
 		next = earlier(next, m.sendData(now, r))

@@ -110,6 +110,7 @@ type Member struct {
 	lastWork time.Time // last sign of life while working on the disk
 	again    backoff   // of a commit that failed
 	born     time.Time
+	final    protocol.Record // how it ended here, for an origin that comes back
 }
 
 // NewMember starts the machine with the first state message heard.
@@ -187,6 +188,10 @@ func (m *Member) Events() []Event {
 
 func (m *Member) record(now time.Time, r protocol.Record) {
 	m.log.add(r, now.Add(m.spread()))
+	switch r.Type {
+	case protocol.RecordRefused, protocol.RecordFailed, protocol.RecordDone:
+		m.final = r
+	}
 }
 
 func (m *Member) spread() time.Duration {
@@ -347,7 +352,7 @@ func (m *Member) end(outcome string) {
 	}
 	m.cfg.Admit.Release(m.id)
 	m.locked = false
-	m.state = over
+	m.state, m.outcome = over, outcome
 	m.emit(EvFinished{outcome})
 }
 
@@ -527,6 +532,7 @@ func (m *Member) CommitDone(now time.Time, c protocol.Counts, took time.Duration
 		m.record(now, done)
 	} else {
 		m.log.replace(protocol.RecordFailed, done)
+		m.final = done
 	}
 	m.state, m.outcome = finished, "done"
 	m.heard = now // an origin that was silent meanwhile is to learn of it
