@@ -98,7 +98,7 @@ var codecs = []codec{
 	make1("page", ParsePage, (*Page).Append, randomPage, true),
 	make1("query", ParseQuery, (*Query).Append, func(r *rand.Rand) Query { return Query{randomID(r)} }, false),
 	make1("answer", ParseAnswer, (*Answer).Append, func(r *rand.Rand) Answer {
-		return Answer{randomID(r), OutcomeUnknown + Outcome(r.IntN(5)), r.IntN(2) == 0}
+		return Answer{randomID(r), OutcomeUnknown + Outcome(r.IntN(4)), r.IntN(2) == 0}
 	}, false),
 	make1("push header", whole(ParsePushHeader), (*PushHeader).Append, randomHeader, false),
 	make1("batch", whole(ParseBatch), (*Batch).Append, randomBatch, false),

@@ -380,10 +380,10 @@ func TestFetchAndPage(t *testing.T) {
 
 func TestQueryAndAnswer(t *testing.T) {
 	exact(t, "query", Query{PushID{1, 2}}, "0000000000000001 0000000000000002")
-	exact(t, "answer", Answer{PushID{1, 2}, OutcomeStaged, true}, "0000000000000001 0000000000000002 04 01")
-	raw := (&Answer{PushID{1, 2}, OutcomeStaged, true}).Append(nil)
+	exact(t, "answer", Answer{PushID{1, 2}, OutcomeRunning, true}, "0000000000000001 0000000000000002 04 01")
+	raw := (&Answer{PushID{1, 2}, OutcomeRunning, true}).Append(nil)
 	raw[17] = 2
-	refused(t, "answer", map[string]any{"outcome 0": Answer{}, "outcome 6": Answer{Outcome: 6}, "origin 2": raw})
+	refused(t, "answer", map[string]any{"outcome 0": Answer{}, "outcome 5": Answer{Outcome: 5}, "origin 2": raw})
 }
 
 func TestProblem(t *testing.T) {

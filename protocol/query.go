@@ -8,8 +8,7 @@ const (
 	OutcomeUnknown   Outcome = 1
 	OutcomeCommitted Outcome = 2
 	OutcomeAborted   Outcome = 3
-	OutcomeStaged    Outcome = 4 // staged here as well, undecided
-	OutcomeRunning   Outcome = 5 // the origin answers: not decided yet
+	OutcomeRunning   Outcome = 4 // the origin answers: not decided yet
 )
 
 // Query asks all members how a push ended.

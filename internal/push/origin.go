@@ -228,6 +228,7 @@ func (o *Origin) HandleFeedback(now time.Time, from protocol.Session, fb *protoc
 	}
 	m := o.members[i]
 	m.heard, m.word = now, now
+	m.syncing = fb.Flags&protocol.FlagSyncing != 0
 	if m.inStream() {
 		m.pace.add(fb)
 		o.s.HandleFeedback(now, i, fb)

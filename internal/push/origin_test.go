@@ -160,3 +160,18 @@ func TestWaitCountsFromBusy(t *testing.T) {
 		t.Error("the wait was not over after 70 of 60 seconds")
 	}
 }
+
+// TestWhereAMemberIs: a member that still receives is told from one whose disk
+// is at work.
+func TestWhereAMemberIs(t *testing.T) {
+	s := newSim(t, 1, simnet.Link{Down: 125e6}, smallTree, nil)
+	s.o.m.state = originFlushing
+	m := s.o.m.members[0]
+	m.locked = true
+	for flags, want := range map[uint8]string{0: "receiving", protocol.FlagSyncing: "staging"} {
+		s.o.m.HandleFeedback(s.net.Now(), m.Session, &protocol.Feedback{Stream: 7, Flags: flags})
+		if got := m.whereabouts(s.o.m); got != want {
+			t.Errorf("flags %d: %s, want %s", flags, got, want)
+		}
+	}
+}

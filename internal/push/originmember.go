@@ -34,6 +34,7 @@ type originMember struct {
 	stage     MemberState
 	locked    bool
 	yielded   bool
+	syncing   bool      // by its last feedback: it has everything, its disk is at work
 	wants     uint32    // batches answered
 	busy      bool      // it named another push that is in the way, and is not locked since
 	heard     time.Time // any packet
@@ -67,7 +68,7 @@ func (m *originMember) whereabouts(o *Origin) string {
 		return m.stage.String()
 	case !m.locked:
 		return "waiting for its lock"
-	case o.state == originFlushing:
+	case o.state == originFlushing && m.syncing:
 		return "staging"
 	}
 	return "receiving"

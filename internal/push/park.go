@@ -121,7 +121,10 @@ func (o *Origin) holdsBack(m *originMember, inStream int) (why string, what uint
 		}
 	case originFlushing:
 		if m.stage == MemberActive && o.minority(inStream, func(x *originMember) bool { return x.stage == MemberActive }) {
-			return "it was slow to receive or store the rest", 0
+			if m.syncing {
+				return "it was slow to put everything on disk", 0
+			}
+			return "it was slow to receive the rest", 0
 		}
 	}
 	return "", 0
