@@ -46,7 +46,7 @@ func TestSetuidNeedsTheOwner(t *testing.T) {
 			for name, want := range map[string]uint32{"have": 0o755, "theirs": 0o755, "mine": 0o4755} {
 				var st unix.Stat_t
 				must(t, unix.Lstat(filepath.Join(base, name), &st))
-				if st.Mode&0o7777 != want {
+				if uint32(st.Mode)&0o7777 != want {
 					t.Errorf("%s has mode %o, want %o", name, st.Mode&0o7777, want)
 				}
 			}
