@@ -26,14 +26,16 @@ func (t *Table) HandleForeign(now time.Time, from netip.AddrPort, p protocol.Pre
 	return t.flush()
 }
 
-// HandleLeave takes a leave message: the session is gone at once.
-func (t *Table) HandleLeave(now time.Time, _ netip.AddrPort, p protocol.Prefix) []Event {
-	t.enter(now)
-	if p.Session == t.cfg.Self.Session {
+// HandleLeave takes a leave message that came from the address from: the
+// session is gone at once. It counts only from the member's own address.
+func (t *Table) HandleLeave(now time.Time, from netip.AddrPort, p protocol.Prefix) []Event {
+	at := t.enter(now)
+	m := t.byID[p.Session]
+	if p.Session == t.cfg.Self.Session || m != nil && m.addr != netip.AddrPortFrom(from.Addr().Unmap(), from.Port()) {
 		return nil
 	}
-	t.dead.add(p.Session)
-	if m := t.byID[p.Session]; m != nil {
+	t.dead.add(at, p.Session)
+	if m != nil {
 		t.drop(m)
 		m.state, m.since = Left, t.last
 		t.emit(EventLeft, m, Member{})
@@ -78,7 +80,7 @@ func (t *Table) revive(at time.Duration, m *member) {
 }
 
 func (t *Table) beacon(at time.Duration, from netip.AddrPort, p protocol.Prefix, b protocol.Beacon, foreign bool) {
-	if p.Session == t.cfg.Self.Session || p.Session == 0 || t.dead.has(p.Session) {
+	if p.Session == t.cfg.Self.Session || p.Session == 0 || t.dead.has(at, p.Session) {
 		return
 	}
 	addr := netip.AddrPortFrom(from.Addr().Unmap(), b.Port)
@@ -137,7 +139,7 @@ func (t *Table) admit(at time.Duration, addr netip.AddrPort, p protocol.Prefix, 
 	case !foreign && b.Started < old.started && old.live() && at-old.heard < old.interval*3/2:
 		return nil // left over from an earlier run
 	default:
-		t.dead.add(old.session)
+		t.dead.add(at, old.session)
 	}
 	if old == nil && (len(t.list) >= MaxMembers || len(t.names[b.Name]) >= maxSameName) {
 		t.refuse(at, addr, p, b)

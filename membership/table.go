@@ -17,7 +17,7 @@ const MaxMembers = 20000
 const (
 	maxSameName    = 16       // sessions under one name
 	maxDetailBytes = 16 << 20 // of all details held
-	maxDead        = 4096     // ended sessions remembered
+	maxDead        = 4096     // ended sessions remembered, for graveTime
 )
 
 // Bytes on the wire of a packet beside its body: Ethernet header and frame
@@ -25,6 +25,7 @@ const (
 const wireOverhead = 46 + protocol.PrefixLen + protocol.CheckLen
 
 const (
+	graveTime   = 10 * time.Second // a session that ended and is heard after that has not ended
 	never       = time.Duration(1<<63 - 1)
 	lateLimit   = 2 * time.Second  // a Poll that comes later than asked for by this means that this process stood still
 	settleTime  = 2 * time.Second  // see Settled
@@ -287,21 +288,26 @@ func (t *Table) load(s Saved) {
 	t.insert(m)
 }
 
-// graves remembers sessions that ended for certain, so that a packet of
-// theirs that was long on its way does not bring them back.
+// graves remembers for a while the sessions that said that they end or whose
+// place was taken, so that a packet of theirs that was long on its way does not
+// bring them back. One that is heard later lives: the word was forged, or wrong.
 type graves struct {
-	set  map[protocol.Session]bool
+	set  map[protocol.Session]time.Duration // since when
 	ring []protocol.Session
 	next int
 }
 
-func (g *graves) has(s protocol.Session) bool { return g.set[s] }
+func (g *graves) has(at time.Duration, s protocol.Session) bool {
+	since, ok := g.set[s]
+	return ok && at-since < graveTime
+}
 
-func (g *graves) add(s protocol.Session) {
+func (g *graves) add(at time.Duration, s protocol.Session) {
 	if g.set == nil {
-		g.set = make(map[protocol.Session]bool)
+		g.set = make(map[protocol.Session]time.Duration)
 	}
-	if g.set[s] {
+	if _, ok := g.set[s]; ok {
+		g.set[s] = at
 		return
 	}
 	if len(g.ring) < maxDead {
@@ -311,5 +317,5 @@ func (g *graves) add(s protocol.Session) {
 		g.ring[g.next] = s
 		g.next = (g.next + 1) % maxDead
 	}
-	g.set[s] = true
+	g.set[s] = at
 }

@@ -88,7 +88,7 @@ func (s *step) hear(p peer) {
 }
 
 func (s *step) leave(p peer) {
-	s.events = append(s.events, s.tab.HandleLeave(s.now, p.from(), p.prefix(protocol.TypeLeave))...)
+	s.events = append(s.events, s.tab.HandleLeave(s.now, netip.AddrPortFrom(netip.MustParseAddr(p.ip), p.port), p.prefix(protocol.TypeLeave))...)
 }
 
 // want checks the events since the last call, as "kind name" in order, and
@@ -428,4 +428,22 @@ func TestWords(t *testing.T) {
 	if Foreign.String() != "other version" || State(77).String() != "unknown" || EventRefused.String() != "table full" || EventKind(0).String() != "unknown" {
 		t.Error("wrong words")
 	}
+}
+
+// TestForgedLeave: a leave from another address is none; one with a forged
+// address hides its victim for a short time only.
+func TestForgedLeave(t *testing.T) {
+	s := newStep(t)
+	s.hear(web1)
+	forger := web1
+	forger.port++
+	s.leave(forger)
+	s.table("web1/1 alive")
+	s.leave(web1)
+	s.hear(web1) // was long on its way
+	s.table()
+	s.want("joined web1/1", "left web1/1")
+	s.pass(graveTime, web1)
+	s.table("web1/1 alive")
+	s.want("joined web1/1")
 }
