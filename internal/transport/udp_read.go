@@ -85,7 +85,7 @@ func newReader(u *UDP, c syscall.Conn, multicast bool, w *waiter) (*reader, erro
 // read more than one packet: what arrives meanwhile costs no wake-up, here and
 // at the sender of the same host. At 10 Gbit/s that is 625 kB in the socket's
 // buffer.
-var napTime = 500 * time.Microsecond // a variable for tests only
+const napTime = 500 * time.Microsecond
 
 // run ends when the socket is closed. The goroutine of the group's socket ends
 // locked to its thread, whose timer it has changed.
