@@ -106,6 +106,7 @@ func (s *Sender) Drop(member int) {
 	s.window.count--
 	s.window.dirty()
 	s.rate.setMembers(s.window.count)
+	s.rate.dropped(member)
 	s.retire()
 }
 

@@ -91,9 +91,11 @@ type rateControl struct {
 	capacity float64     // last found
 	cutBy    *rateMember // whose loss led to the last cut
 	cutFrom  float64     // the rate before it
+	fullBy   *rateMember // whose queue filled most, last
 	good     float64     // last rate that was held without congestion
 	left     int         // rounds of cruise to go
 	growth   float64     // of the next round of a probe
+	anew     bool        // start again with the next round
 	wins     int         // rounds of this probe
 	heard    time.Time
 }
@@ -106,6 +108,7 @@ type rateMember struct {
 	highest  uint32 // at the anchor
 	received uint32
 	clock    uint64
+	since    time.Time // when the anchor was heard
 	stray    float64
 	loss     float64 // in the round judged last
 	at       float64 // and its rate; 0 if none
@@ -143,6 +146,14 @@ func (c *rateControl) init(cfg RateConfig, members int, now time.Time) {
 func (c *rateControl) bytesPerSecond() int64 { return int64(c.rate) }
 
 func (c *rateControl) setMembers(n int) { c.in = n }
+
+// dropped takes a member out. If the rate was cut for its sake, the others may
+// take much more: the start begins anew from where the rate is.
+func (c *rateControl) dropped(member int) {
+	if m := &c.members[member]; c.cutBy == m || c.fullBy == m {
+		c.cutBy, c.fullBy, c.anew = nil, nil, true
+	}
+}
 
 // forget drops what is known of a member that comes back.
 func (c *rateControl) forget(member int) { c.members[member] = rateMember{} }
@@ -189,6 +200,7 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	fresh := !before(fb.Highest, c.first) // the packets seen last are of this round
 	if !m.anchored || fb.Clock <= m.clock || before(fb.Highest, m.highest) {
 		m.anchor(fb, c.round, fresh)
+		m.since = now
 		return false
 	}
 	packets := fb.Highest - m.highest
@@ -204,6 +216,7 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 			m.loss, m.at = lossOf(packets, fb.Received-m.received), c.older
 		}
 		m.anchor(fb, c.round, true)
+		m.since = now
 		return false
 	}
 	if !whole {
@@ -211,12 +224,16 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	}
 	sentRate, sentIn, ok := c.log.between(m.highest, fb.Highest)
 	loss := lossOf(packets, fb.Received-m.received)
+	flowing := m.since.After(c.log.began)
 	m.anchor(fb, c.round, true)
+	m.since = now
 	if !ok {
 		return false
 	}
 	c.achieved = max(c.achieved, sentRate)
-	if stretch := float64(took) / float64(max(sentIn, time.Millisecond)); took >= leastStretch && stretch > queueing {
+	// A member's clock runs on while there is nothing to send: such a sample
+	// tells nothing about a queue.
+	if stretch := float64(took) / float64(max(sentIn, time.Millisecond)); flowing && took >= leastStretch && stretch > queueing {
 		m.stretch = max(m.stretch, min(stretch, 2))
 	}
 	m.sample(loss, float64(packets), took)
@@ -331,7 +348,9 @@ func (c *rateControl) judge(now time.Time, m *rateMember, sent float64, seq uint
 		c.reported++
 		if m.stretch > 0 {
 			c.filling++
-			c.stretch = max(c.stretch, m.stretch)
+			if m.stretch > c.stretch {
+				c.stretch, c.fullBy = m.stretch, m
+			}
 		}
 	}
 	m.clear()
@@ -369,6 +388,9 @@ func (c *rateControl) overdue(now time.Time, seq uint32) bool {
 
 // next ends a round without congestion.
 func (c *rateControl) next(now time.Time, seq uint32) bool {
+	if c.anew {
+		c.anew, c.phase, c.filling = false, rateStart, 0
+	}
 	switch c.phase {
 	case rateStart:
 		if c.filling > 0 {

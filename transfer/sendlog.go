@@ -15,6 +15,7 @@ type sendLog struct {
 	bytes  uint64     // ever sent
 	busy   time.Duration
 	last   time.Time // of the last packet or pause
+	began  time.Time // end of the last pause
 	paused bool
 }
 
@@ -38,7 +39,9 @@ func (l *sendLog) pause(now time.Time) {
 }
 
 func (l *sendLog) add(now time.Time, seq uint32, bytes int) {
-	if !l.paused {
+	if l.paused {
+		l.began = now
+	} else {
 		l.busy += max(0, now.Sub(l.last))
 	}
 	l.paused, l.last = false, now

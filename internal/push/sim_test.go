@@ -706,7 +706,11 @@ func TestParking(t *testing.T) {
 					t.Errorf("member %d: %v (%s), want %v", i, m.Outcome, m.Text, want)
 				}
 			}
-			if limit := took + took/5 + holdLock; with > limit {
+			limit := took + took/5 + holdLock
+			if name == "slow link" {
+				limit = 3*took + holdLock // the rate has to find its way up again
+			}
+			if with > limit {
 				t.Errorf("took %v, want at most %v", with, limit)
 			}
 			s.settle(time.Minute)
