@@ -62,7 +62,7 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 
 // newNode returns the daemon behind a connection that was opened for session.
 func newNode(cfg Config, log *zap.Logger, session protocol.Session, conn transport.Conn) *node {
-	return &node{cfg: cfg, log: log, session: session, started: time.Now(), conn: conn, last: make(map[protocol.Session]lastPush),
+	return &node{cfg: cfg, log: log, session: session, started: time.Now(), trimmedAt: time.Now(), conn: conn, last: make(map[protocol.Session]lastPush),
 		prefix:  protocol.Prefix{Version: protocol.Version, Cluster: protocol.ClusterID(cfg.Cluster), Session: session},
 		inbound: make(chan *transport.Inbound, 64), wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 }

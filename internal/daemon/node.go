@@ -43,6 +43,7 @@ type node struct {
 	troubles  []string                      // found at the start, for the status
 	announced push.LastPush
 	savedAt   time.Time
+	trimmedAt time.Time
 	malformed uint64
 	linger    time.Time // end of a shutdown's patience
 
@@ -222,6 +223,16 @@ func (n *node) leave() {
 	n.mgr.Close()
 }
 
+// trim removes what ended pushes left for the next one, when it is too old.
+// It is a goroutine of its own that ends when the disk is done.
+func (n *node) trim(now time.Time) {
+	for _, m := range n.modules {
+		if err := m.DropLeftovers(now); err != nil {
+			n.log.Warn("leftovers of ended pushes could not be removed", zap.String("base", m.Base()), zap.Error(err))
+		}
+	}
+}
+
 // poll lets the machines act and returns when to come again.
 func (n *node) poll(now time.Time) time.Time {
 	next := n.mgr.Poll(now)
@@ -233,6 +244,10 @@ func (n *node) poll(now time.Time) time.Time {
 	out, events, at := n.table.Poll(now)
 	n.send(out)
 	n.events(now, events)
+	if now.Sub(n.trimmedAt) >= time.Hour {
+		n.trimmedAt = now
+		go n.trim(now)
+	}
 	if n.table.Changed() && now.Sub(n.savedAt) >= time.Second {
 		n.savedAt = now
 		n.saveMembers()
