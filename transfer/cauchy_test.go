@@ -106,7 +106,8 @@ func FuzzRebuild(f *testing.F) {
 	f.Add([]byte("0123456789"), uint8(3), uint64(1))
 	f.Add(noise(1000, 2), uint8(8), uint64(2))
 	f.Fuzz(func(t *testing.T, block []byte, size uint8, seed uint64) {
-		k := symbols(len(block), max(1, int(size)))
+		size = max(1, size)
+		k := symbols(len(block), int(size))
 		if k < 2 || k > 128 {
 			return
 		}
