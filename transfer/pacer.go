@@ -2,17 +2,19 @@ package transfer
 
 import "time"
 
-// Pacer spreads bytes evenly over time at one rate for data, repair and control.
+// Pacer spreads bytes over time at one rate for data, repair and control, in
+// trains: what a train holds moves the instant at which the next is due.
 //
-// It keeps the instant at which the next packet is due. A packet moves it on
-// by its own duration at the rate; at most one train is made up for at once,
-// so that no more than max(one packet, rate x 250 microseconds) goes back to
-// back however late it is asked. What else was missed, up to maxDebt, is made
-// up for by half the rate more.
+// A train opens when it is due, or late, and takes what is asked for at that
+// same instant, max(one packet, rate x 250 microseconds) at most: packets that
+// leave together cost far less than as many that leave one by one. What was
+// missed by being late, up to maxDebt, is made up for by half the rate more.
 type Pacer struct {
-	rate int64 // bytes a second
-	due  time.Time
-	debt time.Duration // missed and not made up for yet
+	rate   int64 // bytes a second
+	due    time.Time
+	opened time.Time     // the last train
+	left   int64         // bytes it still takes
+	debt   time.Duration // missed and not made up for yet
 }
 
 // maxDebt is longer than an operating system is late with a wake-up.
@@ -29,26 +31,26 @@ func (p *Pacer) SetRate(rate int64) { p.rate = max(1, rate) }
 func (p *Pacer) Rate() int64 { return p.rate }
 
 // Ready reports whether a packet may be sent now.
-func (p *Pacer) Ready(now time.Time) bool { return !p.due.After(now) }
+func (p *Pacer) Ready(now time.Time) bool {
+	return !p.due.After(now) || p.left > 0 && now.Equal(p.opened)
+}
 
-// Due returns the earliest time at which a packet may be sent.
+// Due returns the earliest time at which a packet may be sent, that of the
+// train that is open aside.
 func (p *Pacer) Due() time.Time { return p.due }
 
 // Charge accounts for a packet of the given number of bytes sent now.
 func (p *Pacer) Charge(now time.Time, bytes int) {
+	if !p.due.After(now) && !now.Equal(p.opened) {
+		p.debt = min(p.debt+now.Sub(p.due), maxDebt)
+		p.due, p.opened = now, now
+		p.left = int64(float64(p.rate) * trainTime.Seconds())
+	}
+	if p.left -= int64(bytes); p.left < int64(bytes) {
+		p.left = 0 // no room for another of this size
+	}
 	cost := time.Duration(int64(bytes) * int64(time.Second) / p.rate)
-	train := trainTime
-	if p.debt > 0 {
-		// At one and a half times the rate a train takes two thirds of the time;
-		// a packet less, because the debt may begin within one.
-		gain := min(cost/3, p.debt)
-		p.debt -= gain
-		cost -= gain
-		train -= train/3 + cost
-	}
-	if earliest := now.Add(-max(0, train-cost)); p.due.Before(earliest) {
-		p.debt = min(p.debt+earliest.Sub(p.due), maxDebt)
-		p.due = earliest
-	}
-	p.due = p.due.Add(cost)
+	gain := min(cost/3, p.debt)
+	p.debt -= gain
+	p.due = p.due.Add(cost - gain)
 }
