@@ -100,8 +100,16 @@ func TestOriginComesBack(t *testing.T) {
 	}
 }
 
+// orders are the orders to commit that a member has heard.
+type orders struct {
+	digests map[uint64]bool // named by the origin, perhaps before the manifest was complete
+	answer  bool            // somebody has committed, said when it was asked
+}
+
+func (o *orders) of(digest uint64) bool { return o.answer || o.digests[digest] }
+
 // step does something random to the machine.
-func (b *bare) step(r *rand.Rand, digest uint64) (order bool) {
+func (b *bare) step(r *rand.Rand, digest uint64, o *orders) {
 	b.now = b.now.Add(time.Duration(r.Int64N(int64([]time.Duration{time.Millisecond, time.Second, 20 * time.Second}[r.IntN(3)]))))
 	b.admit.busy = r.IntN(3) == 0
 	switch r.IntN(10) {
@@ -112,12 +120,14 @@ func (b *bare) step(r *rand.Rand, digest uint64) (order bool) {
 		}
 		st := b.st(phase, uint8(r.IntN(3)))
 		st.Digest = digest + uint64(r.IntN(2))
+		if st.Phase == protocol.PhaseCommit {
+			o.digests[st.Digest] = true
+		}
 		b.m.HandleState(b.now, st)
-		return st.Phase == protocol.PhaseCommit && st.Digest == b.m.digest
 	case 3:
 		a := &protocol.Answer{Push: b.m.id, Outcome: protocol.Outcome(1 + r.IntN(5)), Origin: r.IntN(2) == 0}
+		o.answer = o.answer || b.m.state == undecided && a.Outcome == protocol.OutcomeCommitted
 		b.m.HandleAnswer(b.now, a)
-		return a.Outcome == protocol.OutcomeCommitted
 	case 4:
 		b.m.Compared(b.now, transfer.Complete{ID: uint32(r.IntN(4))}, b.m.compared, 0, []byte{1}, []byte{1}, digest)
 	case 5:
@@ -139,7 +149,6 @@ func (b *bare) step(r *rand.Rand, digest uint64) (order bool) {
 			b.m.state = staging // all has arrived
 		}
 	}
-	return false
 }
 
 func pick(r *rand.Rand, err error) error {
@@ -150,18 +159,26 @@ func pick(r *rand.Rand, err error) error {
 }
 
 // TestMemberMachineInAnyOrder feeds the machine events in random order.
-func TestMemberMachineInAnyOrder(t *testing.T) {
-	r := testRand(t)
+func TestMemberMachineInAnyOrder(t *testing.T) { memberInAnyOrder(t, testRand(t)) }
+
+// TestMemberMachineInKnownOrder begins with an order to commit that is heard
+// before the manifest it names is complete.
+func TestMemberMachineInKnownOrder(t *testing.T) {
+	memberInAnyOrder(t, rand.New(rand.NewPCG(3733307201937269827, 2)))
+}
+
+func memberInAnyOrder(t *testing.T, r *rand.Rand) {
 	commits := 0
 	for range 1500 {
 		b := newBare()
 		if r.IntN(2) == 0 {
 			b.m.state, b.m.digest, b.admit.held, b.locked = staging, 7, 1, true
 		}
-		committed, ended, ordered := false, false, false
+		committed, ended := false, false
+		ordered := orders{digests: make(map[uint64]bool)}
 		for range 100 {
 			tried := b.m.again
-			ordered = b.step(r, 7) || ordered
+			b.step(r, 7, &ordered)
 			if b.m.again.pause != tried.pause {
 				committed = false // it is tried again
 			}
@@ -177,8 +194,8 @@ func TestMemberMachineInAnyOrder(t *testing.T) {
 				}
 				switch e.(type) {
 				case EvCommit:
-					if committed || !ordered {
-						t.Fatalf("commit; before: %v, ordered: %v", committed, ordered)
+					if committed || !ordered.of(b.m.digest) {
+						t.Fatalf("commit of %d; before: %v, ordered: %+v", b.m.digest, committed, ordered)
 					}
 					committed = true
 					commits++
@@ -345,5 +362,23 @@ func TestHeaderDoesNotCome(t *testing.T) {
 	}
 	if !b.m.Over() || b.m.silence != maxSilence {
 		t.Errorf("%v, silence %v", b.m.state, b.m.silence)
+	}
+}
+
+// TestOrderBeforeTheManifest: an order to commit that is heard while batches
+// are compared is carried out if the manifest turns out to be the one it names,
+// and ends the member's part if it is another.
+func TestOrderBeforeTheManifest(t *testing.T) {
+	for digest, want := range map[uint64]memberState{7: committing, 8: finished} {
+		b := newBare()
+		b.m.HandleState(b.now, b.st(protocol.PhaseLock, 0))
+		st := b.st(protocol.PhaseCommit, 0)
+		st.Digest = 7
+		b.m.HandleState(b.now, st)
+		b.m.Compared(b.now, transfer.Complete{}, 0, 0, []byte{1}, []byte{1}, digest)
+		b.m.state = staging // all has arrived
+		if b.m.StageDone(b.now, protocol.Counts{Changed: 1}, nil); b.m.state != want {
+			t.Errorf("manifest %d: %v, want %v", digest, b.m.state, want)
+		}
 	}
 }
