@@ -17,6 +17,9 @@ import (
 // SystemSocket is where the daemon of root listens.
 const SystemSocket = "/run/makuod.sock"
 
+// LockSuffix is what the name of a socket's lock file has behind the socket's.
+const LockSuffix = ".lock"
+
 // maxSocketPath is what sockaddr_un holds without its final NUL.
 const maxSocketPath = 107
 
@@ -80,7 +83,7 @@ func checkPrivateDir(dir string, uid int) error {
 }
 
 // Listen opens the unix socket path for the local API. Beside it a lock file
-// (path + ".lock") is held for as long as the listener is open, so that of two
+// (path + LockSuffix) is held for as long as the listener is open, so that of two
 // daemons one gets it; a socket left by a daemon that died is removed. The
 // error for a socket in use wraps ErrInUse. Close removes both files.
 func Listen(path string, opt SocketOptions) (net.Listener, error) {
@@ -95,7 +98,7 @@ func Listen(path string, opt SocketOptions) (net.Listener, error) {
 			return nil, fmt.Errorf("socket %s: %w", path, err)
 		}
 	}
-	lock, err := lockFile(path + ".lock")
+	lock, err := lockFile(path + LockSuffix)
 	if err != nil {
 		return nil, fmt.Errorf("socket %s: %w", path, err)
 	}

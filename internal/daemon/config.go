@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"go.uber.org/zap/zapcore"
@@ -58,8 +57,7 @@ type Config struct {
 	// daemons of one host do not share it.
 	State string
 	// Protect lists patterns of paths that no push overwrites or deletes
-	// here; a leading '/' anchors a pattern at Base. Validate adds State
-	// where that lies inside Base (a base of "/", say).
+	// here; a leading '/' anchors a pattern at Base.
 	Protect []string
 	// NoReceive refuses every push of another member.
 	NoReceive bool
@@ -224,20 +222,16 @@ func (c *Config) validatePaths() error {
 	if err != nil {
 		return fmt.Errorf("state directory: %w; name one with --state DIR", err)
 	}
-	if rel, ok := relativeTo(base, c.State); ok {
-		if rel == "." {
-			return fmt.Errorf("state directory %s is the base directory itself; choose another with --state", c.State)
-		}
-		c.protectAlways("/" + rel)
+	if c.State == base {
+		return fmt.Errorf("state directory %s is the base directory itself; choose another with --state", c.State)
 	}
 	return nil
 }
 
-// protectAlways adds a pattern to Protect unless it is there.
-func (c *Config) protectAlways(pattern string) {
-	if !slices.Contains(c.Protect, pattern) {
-		c.Protect = append(c.Protect, pattern)
-	}
+// own returns the paths that are the daemon's alone: where they lie inside
+// Base (a base of "/", say), no push carries or touches them.
+func (c *Config) own() []string {
+	return []string{c.State, c.Socket.Path, c.Socket.Path + control.LockSuffix}
 }
 
 func (c *Config) validateProtect() error {
@@ -278,13 +272,6 @@ func realDir(dir string) (string, error) {
 		return "", fmt.Errorf("%s is not a directory", real)
 	}
 	return real, nil
-}
-
-// relativeTo returns path as seen from dir, and whether it lies in dir or is
-// dir. Both are clean and absolute.
-func relativeTo(dir, path string) (string, bool) {
-	rel, err := filepath.Rel(dir, path)
-	return rel, err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
 // defaultState returns the state directory of the daemon that has the given

@@ -71,7 +71,7 @@ func newNode(cfg Config, log *zap.Logger, session protocol.Session, conn transpo
 // the directory state. After an error nothing is open; else close undoes it.
 func (n *node) open(state string) error {
 	module, err := tree.OpenModule(tree.ModuleConfig{Name: protocol.DefaultModule, Base: n.cfg.Base, Stage: n.cfg.Stage,
-		Protect: n.cfg.Protect, Devices: true, OwnerMatch: n.cfg.OwnerMatch})
+		Protect: n.cfg.Protect, Own: n.cfg.own(), Devices: true, OwnerMatch: n.cfg.OwnerMatch})
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (t *Target) mayGo(d *deletion, path string, dir bool) bool {
 	if pushed == "" {
 		pushed = t.pushedPath(path)
 	}
-	return path != t.m.stageRel && !t.filter.Excluded(Anchor(pushed, path), dir) && !t.m.protect.Covers(path, dir)
+	return path != t.m.stageRel && !t.filter.Excluded(Anchor(pushed, path), dir) && !t.m.kept(path, dir)
 }
 
 // remove plans the removal of name in dir, contents first. removed is false if

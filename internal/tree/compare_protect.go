@@ -11,7 +11,7 @@ import (
 
 // protected reports whether this member keeps a push off e's path.
 func (t *Target) protected(e *protocol.Entry, st *fsroot.Stat) bool {
-	return t.m.protect.Covers(e.Path, e.Type == protocol.EntryDirectory || st != nil && st.IsDir())
+	return t.m.kept(e.Path, e.Type == protocol.EntryDirectory || st != nil && st.IsDir())
 }
 
 // keepOff is decide for a protected path: it stays as it is, but a difference

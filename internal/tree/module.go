@@ -34,6 +34,7 @@ type ModuleConfig struct {
 	Base    string   // the directory; made absolute, links in it are followed
 	Stage   string   // an existing directory in which the staging directory is made; default: Base itself
 	Protect []string // patterns of what a push may never overwrite or delete here
+	Own     []string // paths of the daemon's own, such as its state and socket: what is in Base of them is never pushed nor touched
 	Devices bool     // device nodes may be made here
 
 	// OwnerMatch sends only what belongs to this user: of everything but
@@ -51,6 +52,7 @@ type Module struct {
 	stageRel string       // that, or the path of ModuleConfig.Stage: no push reads or touches it
 	accounts *accounts
 	protect  *Filter
+	own      []string  // paths of ModuleConfig.Own below Base
 	area     stageArea // see stage.go
 
 	unfinished unfinished // see earlier.go
@@ -73,6 +75,9 @@ func OpenModule(cfg ModuleConfig) (*Module, error) {
 	}
 	m.may.read()
 	if err := m.setStage(cfg.Stage); err != nil {
+		return nil, fmt.Errorf("module %s: %w", cfg.Name, err)
+	}
+	if err := m.setOwn(cfg.Own); err != nil {
 		return nil, fmt.Errorf("module %s: %w", cfg.Name, err)
 	}
 	var rules []protocol.Rule

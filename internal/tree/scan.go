@@ -194,6 +194,9 @@ func (s *scan) pushed(path string) error {
 	if stage := s.m.stageRel; stage != "" && protocol.Within(path, stage) {
 		return s.failed(path, false, "is in the staging directory, which is never pushed")
 	}
+	if s.m.isOwn(path) {
+		return s.failed(path, false, "belongs to the daemon itself, which is never pushed")
+	}
 	s.anchor = strings.LastIndexByte(path, '/') + 1
 	if path == "." {
 		d, err := s.m.Root.OpenDir(".")

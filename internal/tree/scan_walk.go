@@ -14,6 +14,9 @@ import (
 // says of it, 0 if nothing: a directory is opened first and examined through
 // its descriptor, so that what is described is what is walked.
 func (s *scan) entry(parent *fsroot.Dir, name, path string, typ uint32) error {
+	if s.m.isOwn(path) { // the members keep what they have there
+		return s.add(&protocol.Entry{Path: path, Type: protocol.EntryFailed})
+	}
 	var st fsroot.Stat
 	if typ != fsroot.TypeDir {
 		if err := parent.Stat(name, &st); err != nil {
