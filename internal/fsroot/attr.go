@@ -46,6 +46,10 @@ func StatFile(f *os.File) (st Stat, err error) {
 // StatFD is Lstat of an open descriptor.
 func StatFD(fd int, st *Stat) error { return sysStat(fd, "", st) }
 
+// WithFD runs f on the descriptor of an open file. Its error is one of op on
+// that file.
+func WithFD(file *os.File, op string, f func(fd int) error) error { return fileError(op, file, f) }
+
 // fileError runs f on the descriptor of an open file.
 func fileError(op string, file *os.File, f func(fd int) error) error {
 	c, err := file.SyscallConn()

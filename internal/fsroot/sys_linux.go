@@ -218,6 +218,10 @@ func sysCreate(fd int, name string, perm uint32) (int, error) {
 	})
 }
 
+func sysWrite(fd int, b []byte) (int, error) {
+	return retryFD(func() (int, error) { return unix.Write(fd, b) })
+}
+
 func sysMkdir(fd int, name string, perm uint32) error {
 	return retry(func() error { return unix.Mkdirat(fd, name, perm) })
 }

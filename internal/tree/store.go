@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"sort"
 
 	"makuo/internal/fsroot"
@@ -151,16 +150,16 @@ func (t *Target) storeWhole(s *step, e *protocol.Entry, data []byte) error {
 		return err
 	}
 	defer d.Close()
-	f, err := d.Create(name, 0o600)
+	perm := createMode(e)
+	fd, err := d.CreateFD(name, perm)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err == nil {
+	if err = fsroot.WriteFD(fd, data); err == nil {
 		t.stored.Add(int64(len(data)+4095) &^ 4095)
-		err = t.dress(f, d, name, e)
+		err = t.dress(fd, perm&^fsroot.Umask(), e)
 	}
-	if cerr := f.Close(); err == nil {
+	if cerr := fsroot.CloseFD(fd); err == nil {
 		err = cerr
 	}
 	if err != nil {
@@ -169,26 +168,38 @@ func (t *Target) storeWhole(s *step, e *protocol.Entry, data []byte) error {
 	return nil
 }
 
-// dress gives a file that was just created its attributes.
-func (t *Target) dress(f *os.File, d *fsroot.Dir, name string, e *protocol.Entry) error {
+// createMode is the mode with which e is made in the stage, where nobody else
+// can reach it: its own, which spares setting it, unless attributes follow,
+// which want the right to write and may move the mode.
+func createMode(e *protocol.Entry) uint32 {
+	if mode := stagedMode(e); mode&^0o777 == 0 && len(e.Xattrs) == 0 {
+		return mode
+	}
+	return 0o600
+}
+
+// dress gives a file that was just created with mode have its attributes.
+func (t *Target) dress(fd int, have uint32, e *protocol.Entry) error {
 	if t.root {
 		uid, gid := t.m.accounts.userID(e.User), t.m.accounts.groupID(e.Group)
 		if uid != 0 || gid != t.stage.st.GID {
-			if err := f.Chown(int(uid), int(gid)); err != nil {
+			if err := fsroot.ChownFD(fd, uid, gid); err != nil {
 				return err
 			}
 		}
 	}
-	set := func(x protocol.Xattr) error { return t.hold.permitted(x.Name, fsroot.SetXattrFile(f, x.Name, x.Value)) }
-	if err := inOrder(t.hold.wanted(e), set); err != nil {
-		return err
-	}
-	if mode := stagedMode(e); mode != 0o600 || len(e.Xattrs) > 0 {
-		if err := d.Chmod(name, mode); err != nil {
+	if len(e.Xattrs) > 0 {
+		set := func(x protocol.Xattr) error { return t.hold.permitted(x.Name, fsroot.SetXattrFD(fd, x.Name, x.Value)) }
+		if err := inOrder(t.hold.wanted(e), set); err != nil {
 			return err
 		}
 	}
-	return fsroot.UtimesFile(f, e.Sec, e.Nsec)
+	if mode := stagedMode(e); mode != have || len(e.Xattrs) > 0 {
+		if err := fsroot.ChmodFD(fd, mode); err != nil {
+			return err
+		}
+	}
+	return fsroot.UtimesFD(fd, e.Sec, e.Nsec)
 }
 
 // failed drops what there is of a file that the origin can't send: the old one

@@ -7,6 +7,7 @@ import (
 	"sort"
 	"sync"
 
+	"makuo/internal/fsroot"
 	"makuo/protocol"
 )
 
@@ -207,7 +208,8 @@ func (t *Target) finishParts(pf *partFile, s *step, e *protocol.Entry) error {
 	if err := pf.f.Truncate(int64(e.Size)); err != nil {
 		return err
 	}
-	if err := t.dress(pf.f, t.stage.dir, partName(s.entry), e); err != nil {
+	dress := func(fd int) error { return t.dress(fd, 0o600&^fsroot.Umask(), e) }
+	if err := fsroot.WithFD(pf.f, "set the attributes of", dress); err != nil {
 		return err
 	}
 	d, name, err := t.stage.place(s)
