@@ -33,10 +33,19 @@ func (m *Member) Stood(by time.Duration) {
 
 // Stood says that this process stood still for a while that is over.
 func (o *Origin) Stood(by time.Duration) {
+	for _, t := range [...]*time.Time{&o.streamAt, &o.busyAt, &o.backoff} {
+		later(t, by)
+	}
 	for _, m := range o.members {
-		m.heard = m.heard.Add(by)
-		if !m.holding.IsZero() {
-			m.holding = m.holding.Add(by)
+		for _, t := range [...]*time.Time{&m.heard, &m.word, &m.lastProbe, &m.holding} {
+			later(t, by)
 		}
+	}
+}
+
+// later moves a time that is set.
+func later(t *time.Time, by time.Duration) {
+	if !t.IsZero() {
+		*t = t.Add(by)
 	}
 }
