@@ -164,3 +164,26 @@ func TestLacking(t *testing.T) {
 		t.Errorf("%d with missing members ignored", n)
 	}
 }
+
+// TestStatesAreCharged: state messages take their part of the rate.
+func TestStatesAreCharged(t *testing.T) {
+	s := newSim(t, 300, simnet.Link{Down: 125e6}, smallTree, nil)
+	r := testRun(s)
+	r.mgr.cfg.Wire = &quietWire{}
+	now := s.net.Now() // nothing was missed that would be made up for
+	for range 5 {
+		if _, err := r.s.Offer(now, transfer.Block{Kind: protocol.BlockData, Count: 1, Encoded: make([]byte, 100_000)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for sent := true; sent; {
+		_, sent = r.s.Next(now)
+	}
+	before := r.s.Poll(now)
+	r.poll(now)
+	bytes := protocol.PrefixLen + len(r.state) + protocol.CheckLen
+	least := time.Duration(bytes) * time.Second / time.Duration(r.s.Rate())
+	if after := r.s.Poll(now).Sub(before); before.IsZero() || len(r.state) < 4*300 || after < least {
+		t.Errorf("a state message of %d bytes puts the next packet off by %v, want %v", bytes, after, least)
+	}
+}
