@@ -124,6 +124,11 @@ func (r *Root) Statfs() (Space, error) {
 	return s, r.error("statfs", ".", err)
 }
 
+// CtimeMoves reports whether the root's file system is known to set the change
+// time of a file, from this machine's clock, whenever its attributes, its links
+// or its name change.
+func (r *Root) CtimeMoves() bool { return sysCtimeMoves(r.fd) }
+
 // SyncFS writes everything that is dirty on the root's file system to disk,
 // and reports write errors since the root was opened (Linux 5.8).
 func (r *Root) SyncFS() error { return r.error("syncfs", ".", sysSyncFS(r.fd)) }

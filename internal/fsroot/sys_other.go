@@ -2,7 +2,10 @@
 
 package fsroot
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 const (
 	renameNoReplace uint = 1
@@ -17,6 +20,16 @@ var (
 )
 
 func isUnsupported(err error) bool { return errors.Is(err, ErrUnsupported) }
+
+// FileClock returns the time that a file changed now would get at the
+// earliest, in nanoseconds since 1970.
+func FileClock() int64 { return 0 }
+
+// ClockOffset returns how far the clock is ahead of the time since the start of
+// the machine.
+func ClockOffset() time.Duration { return 0 }
+
+func sysCtimeMoves(int) bool { return false }
 
 func openat2Missing(error) bool                              { return false }
 func sysClose(int) error                                     { return ErrUnsupported }

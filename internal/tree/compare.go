@@ -99,6 +99,7 @@ func (m *Module) begin(id protocol.PushID, h *protocol.PushHeader) (*Target, err
 		return nil, err
 	}
 	m.accounts.refresh()
+	m.plain.start(m.Root)
 	t := &Target{
 		m: m, id: id, header: h, filter: f,
 		root:  m.may.chown,
@@ -199,6 +200,9 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 	if err != nil {
 		return verdictNone, t.fail(e.Path, err)
 	}
+	if len(e.Xattrs) > 0 && e.Type != protocol.EntryDirectory || e.Type == protocol.EntryHardlink {
+		f.mixed = true
+	}
 	v, err := t.decide(f, n, e, name, st)
 	if err != nil {
 		if e.Type == protocol.EntryDirectory {
@@ -270,7 +274,8 @@ func (t *Target) rootEntry(n uint32, e *protocol.Entry) (verdict, error) {
 	if err != nil {
 		return verdictNone, t.fail(".", err)
 	}
-	if f.differs, err = t.differs(node{d: f.dir}, e, &st); err != nil {
+	f.plain.ino = st.Ino
+	if f.differs, err = t.differs(node{d: f.dir}, e, &st, nil); err != nil {
 		return verdictNone, t.fail(".", err)
 	}
 	if f.differs {
@@ -292,10 +297,11 @@ func (t *Target) directory(f *frame, n uint32, e *protocol.Entry, name string, s
 		t.frames = append(t.frames, child)
 		return verdictChange, nil
 	}
+	child.plain.ino = st.Ino
 	if e.Flags&protocol.EntryImplied == 0 {
 		child.take(t, n, e)
 		var err error
-		if child.differs, err = t.differs(node{f.dir, name}, e, st); err != nil {
+		if child.differs, err = t.differs(node{f.dir, name}, e, st, nil); err != nil {
 			return verdictNone, err
 		}
 	}
@@ -350,7 +356,7 @@ func (t *Target) file(f *frame, n uint32, e *protocol.Entry, name string, st *fs
 	if e.Flags&protocol.EntryLinked != 0 {
 		t.links.keep(e.Path, st)
 	}
-	differs, err := t.differs(nd, e, st)
+	differs, err := t.differs(nd, e, st, &f.plain)
 	if err != nil || !differs {
 		return verdictNone, err
 	}

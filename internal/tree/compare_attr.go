@@ -323,8 +323,9 @@ func sumOf(d *fsroot.Dir, name string) (uint64, error) {
 
 var sumBuffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}
 
-// differs reports whether attributes of what is there have to be changed.
-func (t *Target) differs(nd node, e *protocol.Entry, st *fsroot.Stat) (bool, error) {
+// differs reports whether attributes of what is there have to be changed. w, if
+// any, is of the directory that it is in, and learns of it.
+func (t *Target) differs(nd node, e *protocol.Entry, st *fsroot.Stat, w *plainWalk) (bool, error) {
 	if e.Type != protocol.EntrySymlink && t.hold.modeDiffers(e, st) {
 		return true, nil
 	}
@@ -334,7 +335,14 @@ func (t *Target) differs(nd node, e *protocol.Entry, st *fsroot.Stat) (bool, err
 	if !sameTime(e, st) {
 		return true, nil
 	}
+	if w != nil && len(e.Xattrs) == 0 && w.knows(st) {
+		w.files++
+		return false, nil
+	}
 	set, remove, err := t.xattrChanges(nd, e)
+	if w != nil && err == nil && len(e.Xattrs)+len(set)+len(remove) == 0 {
+		w.files++
+	}
 	return len(set)+len(remove) > 0, err
 }
 

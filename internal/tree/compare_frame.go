@@ -32,8 +32,10 @@ type frame struct {
 	listed    bool
 	listErr   error
 	names     *fsroot.Names
-	next      int    // first name that no entry has passed yet
-	pushed    string // the pushed path it lies under
+	plain     plainWalk // of a listed directory
+	mixed     bool      // a file below has extended attributes or is a further name
+	next      int       // first name that no entry has passed yet
+	pushed    string    // the pushed path it lies under
 }
 
 // take notes the entry of a directory.
@@ -151,6 +153,7 @@ func (t *Target) open(f *frame) error {
 	if f.names == nil {
 		f.names = new(fsroot.Names)
 	}
+	f.plain = t.m.plain.begin(plainCompare, f.path, f.plain.ino)
 	if f.listErr = f.dir.ReadNames(f.names); f.listErr != nil {
 		f.deletes, f.listed = false, true
 		return t.fail(f.path, fmt.Errorf("its contents can't be listed, nothing in it is deleted: %w", f.listErr))
@@ -214,6 +217,7 @@ func (t *Target) finish(f *frame) error {
 				return err
 			}
 		}
+		t.m.plain.end(plainCompare, f.path, &f.plain, f.names)
 	}
 	if f.entry == nil || f.entry.Type != protocol.EntryDirectory || (!f.differs && !f.touched && !f.inTree) {
 		return nil
@@ -224,6 +228,9 @@ func (t *Target) finish(f *frame) error {
 		s.flags, s.top, s.keep = stepInTree, f.top, f.keep
 		if f.isTop {
 			s.flags |= stepTop
+		}
+		if !f.mixed {
+			s.flags |= stepPlain
 		}
 	case !f.differs:
 		s.flags |= stepTouched

@@ -59,7 +59,7 @@ func (t *Target) protectedDiffers(nd node, e *protocol.Entry, st *fsroot.Stat) b
 	if err != nil || !same {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
-	differs, err := t.differs(nd, e, st)
+	differs, err := t.differs(nd, e, st, nil)
 	return err != nil || differs
 }
 

@@ -57,6 +57,7 @@ type Module struct {
 
 	unfinished unfinished // see earlier.go
 	may        privileges // see attr_caps.go
+	plain      plainDirs  // see plain.go
 }
 
 // OpenModule opens the module's directory. Nothing is made or changed. A stage

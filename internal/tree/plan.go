@@ -54,6 +54,7 @@ const (
 	stepTouched                   // opDirAttr: only the time, which our own changes moved
 	stepLate                      // setuid or setgid, set just before the rename
 	stepDir                       // opDelete: is a directory
+	stepPlain                     // opDirAttr of a new directory: no file in it has extended attributes
 )
 
 // stepSymlink marks the opNode of a symbolic link.

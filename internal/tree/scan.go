@@ -89,6 +89,7 @@ func cleanPath(p string) string {
 // outside of what is pushed).
 func (m *Module) Scan(ctx context.Context, spec ScanSpec, emit func(*protocol.Batch) error) error {
 	m.accounts.refresh()
+	m.plain.start(m.Root)
 	m.Root.Invalidate(".")
 	if spec.Limit <= 0 || spec.Limit > maxEntries {
 		spec.Limit = maxEntries
@@ -130,6 +131,7 @@ type scan struct {
 	dirs          []string        // directories emitted above the pushed path at hand
 	anchor        int             // bytes of a path before what the filter sees
 	sumBuf        []byte
+	plain         plainWalk // of the directory at hand
 
 	batch *protocol.Batch
 	bytes int
@@ -289,7 +291,7 @@ func (s *scan) implied(path string) error {
 	}
 	defer d.Close()
 	e := protocol.Entry{Path: path, Type: protocol.EntryDirectory, Flags: protocol.EntryImplied}
-	if err := s.self(d, &e); err != nil {
+	if _, err := s.self(d, &e); err != nil {
 		return explain(err)
 	}
 	if err := s.add(&e); err != nil {

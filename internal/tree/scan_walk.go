@@ -59,7 +59,8 @@ func (s *scan) directory(d *fsroot.Dir, path string) error {
 		return err
 	}
 	e := protocol.Entry{Path: path, Type: protocol.EntryDirectory}
-	if err := s.self(d, &e); err != nil {
+	ino, err := s.self(d, &e)
+	if err != nil {
 		return s.failed(path, false, "cannot be examined: %v", cause(err))
 	}
 	if !s.recursive {
@@ -73,6 +74,8 @@ func (s *scan) directory(d *fsroot.Dir, path string) error {
 		names.Reset()
 		s.spare = append(s.spare, names)
 	}()
+	above := s.plain
+	s.plain = s.m.plain.begin(plainScan, path, ino)
 	e.Flags = protocol.EntryRecurse
 	if !s.list(d, path, names) {
 		e.Flags |= protocol.EntryIncomplete
@@ -89,6 +92,8 @@ func (s *scan) directory(d *fsroot.Dir, path string) error {
 			return err
 		}
 	}
+	s.m.plain.end(plainScan, path, &s.plain, names)
+	s.plain = above
 	return nil
 }
 
@@ -175,14 +180,14 @@ func (s *scan) mount(parent *fsroot.Dir, name, path string) error {
 }
 
 // self fills e with the attributes of an open directory.
-func (s *scan) self(d *fsroot.Dir, e *protocol.Entry) error {
+func (s *scan) self(d *fsroot.Dir, e *protocol.Entry) (ino uint64, err error) {
 	st, err := d.LstatSelf()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	s.attributes(&st, e)
 	e.Xattrs, err = readXattrs(s.root, d.ListXattrSelf, d.GetXattrSelf)
-	return err
+	return st.Ino, err
 }
 
 // attributes fills e with what a Stat holds of every type.
@@ -285,17 +290,23 @@ func (s *scan) content(parent *fsroot.Dir, name string, st *fsroot.Stat, e *prot
 	default:
 		return fmt.Errorf("has the unknown type %#o", st.Type())
 	}
-	return s.xattrs(parent, name, e)
+	return s.xattrs(parent, name, st, e)
 }
 
 // xattrs keeps the common case, none at all, free of allocations.
-func (s *scan) xattrs(parent *fsroot.Dir, name string, e *protocol.Entry) error {
-	names, err := parent.ListXattr(name)
-	if err != nil || len(names) == 0 {
-		return err
+func (s *scan) xattrs(parent *fsroot.Dir, name string, st *fsroot.Stat, e *protocol.Entry) error {
+	if s.plain.knows(st) {
+		s.plain.files++
+		return nil
 	}
-	e.Xattrs, err = readXattrs(s.root,
-		func() ([]string, error) { return names, nil },
-		func(attr string) ([]byte, error) { return parent.GetXattr(name, attr) })
+	names, err := parent.ListXattr(name)
+	if err == nil && len(names) > 0 {
+		e.Xattrs, err = readXattrs(s.root,
+			func() ([]string, error) { return names, nil },
+			func(attr string) ([]byte, error) { return parent.GetXattr(name, attr) })
+	}
+	if err == nil && len(e.Xattrs) == 0 {
+		s.plain.files++
+	}
 	return err
 }

@@ -48,7 +48,8 @@ func (t *Target) Stage(digest uint64) (protocol.Counts, error) {
 		return nil
 	})
 	if err == nil {
-		err = t.eachStep(t.stageDirectory)
+		at := fsroot.FileClock() // the files are all there
+		err = t.eachStep(func(s *step) error { return t.stageDirectory(s, at) })
 	}
 	if err == nil {
 		err = t.syncStaged(count)
@@ -178,7 +179,9 @@ func (t *Target) failEntry(s *step, err error) error {
 // stageDirectory gives a new directory its attributes, after everything in it.
 // The top of a new tree stays writable for its owner until it is renamed: who
 // is not root could not move it otherwise.
-func (t *Target) stageDirectory(s *step) error {
+// From then on at is known to be a time at which none of its files had
+// attributes, if so it is.
+func (t *Target) stageDirectory(s *step, at int64) error {
 	if s.op != opDirAttr || !s.has(stepInTree) {
 		return nil
 	}
@@ -199,6 +202,9 @@ func (t *Target) stageDirectory(s *step) error {
 	mode := e.Mode
 	if s.has(stepTop) && !t.root {
 		mode |= 0o700
+	}
+	if s.has(stepPlain) {
+		t.m.plain.note(plainCompare, s.path, st.Ino, at)
 	}
 	return t.fail(s.path, t.apply(nd, e, &st, mode))
 }
