@@ -104,6 +104,12 @@ type Origin struct {
 	abort    string
 	hold     bool // fetch nothing for now
 	events   []Event
+
+	// Parking: see park.go and pace.go.
+	looked   time.Time
+	epochs   epochs
+	words    int       // feedback of members in the stream
+	mostDone time.Time // when the others began to wait for a minority in phase flush
 }
 
 type batchState struct {
@@ -115,7 +121,7 @@ type batchState struct {
 
 // NewOrigin starts a push: its first Poll announces it.
 func NewOrigin(cfg OriginConfig, now time.Time) *Origin {
-	o := &Origin{cfg: cfg, s: cfg.Sender, index: make(map[protocol.Session]int), started: now, since: now, urgent: true}
+	o := &Origin{cfg: cfg, s: cfg.Sender, index: make(map[protocol.Session]int), started: now, since: now, looked: now, urgent: true}
 	for i, r := range cfg.Roster {
 		o.index[r.Session] = i
 		o.members = append(o.members, &originMember{RosterMember: r, heard: now, word: now, lastProbe: now})
@@ -230,6 +236,9 @@ func (o *Origin) HandleFeedback(now time.Time, from protocol.Session, fb *protoc
 	m.heard, m.word = now, now
 	m.syncing = fb.Flags&protocol.FlagSyncing != 0
 	if m.inStream() {
+		m.words++
+		o.words++
+		m.atWord = o.words
 		m.pace.add(fb)
 		o.s.HandleFeedback(now, i, fb)
 	}
@@ -440,6 +449,10 @@ func (o *Origin) advanceLocking(now time.Time) {
 			return
 		}
 		o.streamAt = now
+		o.epochs.start(now, o.s.Packets())
+		for _, m := range o.members {
+			m.hold = hold{}
+		}
 		o.enter(now, originStreaming)
 		o.emit(EvLocked{})
 	}

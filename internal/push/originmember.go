@@ -50,8 +50,9 @@ type originMember struct {
 	problems  *fetch
 	deletes   *fetch
 	pace      pace
-	holding   time.Time // since when the others wait for it; zero: they do not
-	held      uint32    // what they wait for
+	hold      hold
+	words     int // feedback while it is in the stream
+	atWord    int // and all members' when the last came
 }
 
 func (m *originMember) alive() bool { return m.stage < MemberRefused }

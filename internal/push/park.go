@@ -1,83 +1,77 @@
 package push
 
-import (
-	"fmt"
-	"slices"
-	"time"
-
-	"makuo/protocol"
-)
+import "time"
 
 // When a member is parked: it held the others back for holdFor, or for
-// holdShare of the push's time so far if that is more, or receives less than
-// a third of what the others do. A parked member is out of the stream: the
-// others go on without it, and when they are done it is served by a push of
-// its own, of the same manifest. At least one member stays in the stream.
+// holdShare of the push's time so far if that is more, or receives far less
+// than they do (pace.go). A parked member is out of the stream: the others go
+// on without it, and when they are done it is served by a push of its own, of
+// the same manifest. At least one member stays in the stream.
+//
+//  1. The push waits for a member if nothing can be sent or done before that
+//     one has answered or made room. While anything is left to send, nobody
+//     holds anybody back, however far behind some are.
+//  2. It waits for all who are still at it. If these are a minority, the others
+//     wait for them; if not, the work takes its time, or the machine is slow.
+//  3. The time that the others wait for a member adds up. Time in which they do
+//     not is forgiven by half, so that short waits do not sum up in a long push.
+//  4. This process may be short of processor time itself: a look that comes
+//     late counts for no more than one in time.
+//  5. A member that has fallen silent while the others are heard is waited for as
+//     well: the rate does not grow until all have said what they received.
+//  6. A member that is heard now and then, but less than the others, may have
+//     said what is waited for, or is short of processor time: it gets longer.
 const (
-	holdFor      = 250 * time.Millisecond
-	holdShare    = 0.1
-	holdLock     = time.Second // for an answer to the first question
-	slowRatio    = 3
-	paceInterval = 20 * time.Millisecond // of a measurement of what arrives, at least
-	pacePackets  = 150                   // sent in a measurement, at least
-	paceCount    = 2                     // measurements before a judgement
-	paceLeast    = 2000                  // packets a second of the others, else nothing can be told
+	holdFor   = 250 * time.Millisecond
+	holdShare = 0.1
+	holdLock  = 500 * time.Millisecond // for an answer to the first question
+	forgive   = 0.5
+	flushMore = 0.5                    // of the time that most took to receive the rest and put it on disk
+	halfHeard = 3                      // times as long for a member whose words get lost
+	muteFor   = 150 * time.Millisecond // without feedback, where each of the others has sent
+	muteWords = 4                      // so many: from then on they wait
+	lookEvery = 5 * time.Millisecond
+	lookMost  = 50 * time.Millisecond
 )
 
-// pace is what arrives at one member, by its own clock.
-type pace struct {
-	clock    uint64 // microseconds, of the measurement's begin
-	received uint32
-	highest  uint32
-	count    int
-	best     float64 // packets a second, in the best measurement
-}
-
-func (p *pace) add(fb *protocol.Feedback) {
-	if fb.Highest == 0 {
-		return
-	}
-	if p.clock == 0 || fb.Clock < p.clock || fb.Received < p.received {
-		p.clock, p.received, p.highest = fb.Clock, fb.Received, fb.Highest
-		return
-	}
-	took := time.Duration(fb.Clock-p.clock) * time.Microsecond
-	if took < paceInterval || fb.Highest-p.highest < pacePackets {
-		return
-	}
-	p.best = max(p.best, float64(fb.Received-p.received)/took.Seconds())
-	p.count++
-	p.clock, p.received, p.highest = fb.Clock, fb.Received, fb.Highest
+// hold is how long the others have waited for a member.
+type hold struct {
+	sum   time.Duration // less what is forgiven
+	words int           // feedback of the member before that
+	all   int           // and of all
 }
 
 // parking parks members that hold the others back.
 func (o *Origin) parking(now time.Time) {
 	if !o.cfg.Park || o.state > originFlushing || o.state == originYielding || o.told && o.state == originLocking {
+		o.looked = now
 		return
 	}
-	inStream := o.count((*originMember).inStream)
-	least := max(holdFor, time.Duration(holdShare*float64(now.Sub(o.streamAt))))
-	if o.state == originLocking {
-		least = holdLock
+	took := now.Sub(o.looked)
+	if took < lookEvery {
+		return
 	}
-	typical := o.typicalPace()
+	o.looked, took = now, min(took, lookMost)
+	inStream := o.count((*originMember).inStream)
+	slow := o.judgePace(now)
+	waits := o.awaited(now, inStream)
+	if n := o.count(func(m *originMember) bool { return m.inStream() && waits(m) != "" }); 2*n >= inStream && (inStream != 2 || n != 1) {
+		waits = nobody
+	} else if n > 0 && o.mostDone.IsZero() && o.state == originFlushing {
+		o.mostDone = now
+	}
 	for i, m := range o.members {
 		if !m.inStream() {
 			continue
 		}
-		why, what := o.holdsBack(m, inStream)
-		if why == "" {
-			m.holding = time.Time{}
-		} else if m.holding.IsZero() || m.held != what {
-			m.holding, m.held = now, what
-		}
-		slow := m.pace.count >= paceCount && typical >= paceLeast && m.pace.best*slowRatio < typical
+		why := waits(m)
+		o.held(m, why != "", took)
 		switch {
 		case inStream < 2:
 			return
-		case why != "" && now.Sub(m.holding) >= least:
-		case slow && o.state == originStreaming && now.Sub(o.streamAt) >= holdFor:
-			why = fmt.Sprintf("it receives at most %.0f packets a second where the others receive %.0f", m.pace.best, typical)
+		case why != "" && m.hold.sum >= o.leastHold(now, m, inStream):
+		case slow[i] != "":
+			why = slow[i]
 		default:
 			continue
 		}
@@ -86,55 +80,88 @@ func (o *Origin) parking(now time.Time) {
 	}
 }
 
-// typicalPace is the median of the members' best measurements.
-func (o *Origin) typicalPace() float64 {
-	var best []float64
-	for _, m := range o.members {
-		if m.inStream() && m.pace.count >= paceCount {
-			best = append(best, m.pace.best)
-		}
+// held adds to the time the others waited for m, or forgives some.
+func (o *Origin) held(m *originMember, waited bool, took time.Duration) {
+	if !waited {
+		m.hold.sum = max(0, m.hold.sum-time.Duration(forgive*float64(took)))
+		return
 	}
-	if len(best) < 2 {
-		return 0
+	if m.hold.sum == 0 {
+		m.hold.words, m.hold.all = m.words, o.words
 	}
-	slices.Sort(best)
-	return best[len(best)/2]
+	m.hold.sum += took
 }
 
-// holdsBack says what the others wait for at this moment because of m alone
-// or a minority that m belongs to; empty if nothing. What tells one wait from
-// the next.
-func (o *Origin) holdsBack(m *originMember, inStream int) (why string, what uint32) {
+// leastHold is how long m may keep the others waiting.
+func (o *Origin) leastHold(now time.Time, m *originMember, inStream int) time.Duration {
+	least := max(holdFor, time.Duration(holdShare*float64(now.Sub(o.streamAt))))
 	switch o.state {
 	case originLocking:
-		if !m.locked && o.minority(inStream, func(x *originMember) bool { return !x.locked }) {
-			return "it did not answer", 0
-		}
-	case originStreaming:
-		if len(o.batches) > 0 && m.wants <= o.answered && (len(o.batches)+o.reading >= maxOutstanding || o.scanned && o.reading == 0) &&
-			o.minority(inStream, func(x *originMember) bool { return x.wants <= o.answered }) {
-			return "it was slow to compare", o.answered
-		}
-		mark := o.s.Consumed(o.index[m.Session])
-		if o.s.Room() == 0 && o.minority(inStream, func(x *originMember) bool { return o.s.Consumed(o.index[x.Session]) <= mark }) {
-			return "it did not keep up with the stream", 1<<32 - 1
-		}
+		least = holdLock
 	case originFlushing:
-		if m.stage == MemberActive && o.minority(inStream, func(x *originMember) bool { return x.stage == MemberActive }) {
-			if m.syncing {
-				return "it was slow to put everything on disk", 0
-			}
-			return "it was slow to receive the rest", 0
-		}
+		least = max(least, time.Duration(flushMore*float64(o.mostDone.Sub(o.since))))
 	}
-	return "", 0
+	said := m.words - m.hold.words
+	others := (o.words - m.hold.all - said) / (inStream - 1)
+	if said > 0 && 5*said < 4*others {
+		least *= halfHeard
+	}
+	return least
 }
 
-// minority reports whether less than half of the members in the stream are so.
-// Of two, one is.
-func (o *Origin) minority(inStream int, is func(*originMember) bool) bool {
-	n := o.count(func(m *originMember) bool { return m.inStream() && is(m) })
-	return 2*n < inStream || inStream == 2 && n == 1
+// mute reports whether m has fallen silent.
+func (o *Origin) mute(now time.Time, m *originMember, inStream int) bool {
+	return now.Sub(m.word) >= muteFor && o.words-m.atWord >= muteWords*(inStream-1)
+}
+
+func nobody(*originMember) string { return "" }
+
+// awaited returns for each member what the push waits for it to do at this
+// moment; empty if it does not.
+func (o *Origin) awaited(now time.Time, inStream int) func(m *originMember) string {
+	switch o.state {
+	case originLocking:
+		return func(m *originMember) string {
+			if m.locked {
+				return ""
+			}
+			return "it did not answer"
+		}
+	case originFlushing:
+		return func(m *originMember) string {
+			switch {
+			case m.stage != MemberActive:
+				return ""
+			case m.syncing:
+				return "it was slow to put everything on disk"
+			}
+			return "it was slow to receive the rest"
+		}
+	}
+	sent := o.s.Blocks()
+	switch {
+	case sent < o.s.Offered():
+	case o.s.Room() == 0:
+		return func(m *originMember) string {
+			if o.s.Consumed(o.index[m.Session]) >= sent {
+				return ""
+			}
+			return "it did not keep up with the stream"
+		}
+	case o.reading == 0 && len(o.batches) > 0 && (o.scanned || len(o.batches) >= maxOutstanding):
+		return func(m *originMember) string {
+			if m.wants > o.answered {
+				return ""
+			}
+			return "it was slow to compare"
+		}
+	}
+	return func(m *originMember) string {
+		if o.mute(now, m, inStream) {
+			return "it fell silent"
+		}
+		return ""
+	}
 }
 
 func (o *Origin) park(now time.Time, i int, why string) {

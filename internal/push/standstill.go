@@ -33,11 +33,11 @@ func (m *Member) Stood(by time.Duration) {
 
 // Stood says that this process stood still for a while that is over.
 func (o *Origin) Stood(by time.Duration) {
-	for _, t := range [...]*time.Time{&o.streamAt, &o.busyAt, &o.backoff} {
+	for _, t := range [...]*time.Time{&o.streamAt, &o.busyAt, &o.backoff, &o.epochs.began} {
 		later(t, by)
 	}
 	for _, m := range o.members {
-		for _, t := range [...]*time.Time{&m.heard, &m.word, &m.lastProbe, &m.holding} {
+		for _, t := range [...]*time.Time{&m.heard, &m.word, &m.lastProbe} {
 			later(t, by)
 		}
 	}
