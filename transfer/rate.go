@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"math"
 	"time"
 
 	"makuo/protocol"
@@ -24,20 +23,29 @@ const (
 	minSpan       = 50 * time.Millisecond // of a judgement, see span
 	minSample     = minSpan / 2           // of one sample of it
 	minPackets    = 32                    // in a sample
+	manyPackets   = 64                    // of which many are lost
 	minSamples    = 3                     // that show congestion
 	maxSamples    = 10                    // after which a doubt is settled
 	roundPatience = time.Second           // for members that do not report
 	drain         = 0.9                   // of the capacity after congestion: lets the queue empty
 	cruiseAt      = 0.97                  // of the capacity afterwards
-	cruiseRounds  = 8                     // between probes
+	shortCruise   = 2                     // rounds before the first probe after a cut
+	longCruise    = 16                    // and after many probes that ended at the same capacity
+	sameCapacity  = 1.1                   // two capacities no further apart are the same
+	deepest       = 0.5                   // of the rate: what one cut leaves at least
 	firstProbe    = 0.03                  // growth of the first rounds of a probe
+	bolderProbe   = 0.12                  // the same where no packet was lost
 	slack         = 1.25                  // the rate grows to no more than this times what was achieved
+	startSlack    = 2                     // and at the start to this
 	leastExcess   = 0.015                 // over the stray loss that ever counts
 	flagrant      = 0.25                  // excess that needs fewer samples
 	maxStray      = 0.4                   // more is always congestion
+	fewLost       = 8                     // packets lost at least that tell a loss from another
+	fewPackets    = 200                   // after which half of a loss is believed
 	sameLoss      = 0.6                   // of the old excess: the loss did not fall with the rate
-	queueing      = 1.2                   // packets arriving this much slower than they were sent fill a queue
-	leastStretch  = 40 * time.Millisecond // of a sample that shows it: clocks and naps are some milliseconds wrong
+	leastQueue    = 20 * time.Millisecond // of waiting on the way: clocks, naps and schedulers are some milliseconds wrong
+	minWaits      = 3                     // feedbacks in a row that show a queue
+	drift         = 5000                  // a clock runs wrong by one part in this
 )
 
 type ratePhase uint8
@@ -63,9 +71,11 @@ const (
 //     congestion: it becomes the stray loss, and the rate returns.
 //  4. With no congestion, when all members have reported, the round ends: the
 //     start doubles, the drain ends in a cruise, the cruise in a probe of a
-//     few per cent that speeds up while it succeeds. A start or probe also ends
-//     when packets arrive notably slower than they were sent: a queue fills.
-//  5. The rate does not grow beyond slack times what was really sent in the
+//     few per cent that speeds up while it succeeds.
+//  5. A start or probe ends within the round when three feedbacks of a member in
+//     a row show that packets wait on the way, or one that many are lost: the
+//     rate goes to what arrived meanwhile.
+//  6. The rate does not grow beyond slack times what was really sent in the
 //     round, leaving out times with nothing to send.
 //
 // It does not promise a fair share against other traffic: it takes what is
@@ -84,45 +94,22 @@ type rateControl struct {
 	first    uint32  // its first sequence number
 	began    time.Time
 	reported int         // members judged in this round
-	filling  int         // of them, those that saw a queue fill
 	doubt    bool        // some member is near congestion
 	achieved float64     // largest rate achieved in this round
-	stretch  float64     // largest stretch in this round
 	capacity float64     // last found
+	pause    int         // rounds of the next cruise
 	cutBy    *rateMember // whose loss led to the last cut
 	cutFrom  float64     // the rate before it
 	fullBy   *rateMember // whose queue filled most, last
 	good     float64     // last rate that was held without congestion
 	left     int         // rounds of cruise to go
 	growth   float64     // of the next round of a probe
+	bold     float64     // of its first
+	cutIn    ratePhase   // the phase before the last cut
 	anew     bool        // start again with the next round
 	wins     int         // rounds of this probe
 	heard    time.Time
-}
-
-// rateMember is what one member's reports said.
-type rateMember struct {
-	anchored bool
-	round    uint32 // of the anchor
-	judged   uint32 // last round it was judged in
-	highest  uint32 // at the anchor
-	received uint32
-	clock    uint64
-	since    time.Time // when the anchor was heard
-	stray    float64
-	loss     float64 // in the round judged last
-	at       float64 // and its rate; 0 if none
-
-	// The samples of round.
-	samples float64
-	packets float64
-	lost    float64
-	squares float64 // of the samples' losses
-	sum     float64
-	took    time.Duration
-	stretch float64    // the largest over queueing
-	last    [2]float64 // losses of the newest samples, the newest first
-
+	start    time.Time
 }
 
 func (c *rateControl) init(cfg RateConfig, members int, now time.Time) {
@@ -136,7 +123,7 @@ func (c *rateControl) init(cfg RateConfig, members int, now time.Time) {
 		cfg.Cap = 1 << 50
 	}
 	cfg.Floor = min(cfg.Floor, cfg.Cap)
-	*c = rateControl{cfg: cfg, members: make([]rateMember, members), in: members, round: 1, began: now, heard: now}
+	*c = rateControl{cfg: cfg, members: make([]rateMember, members), in: members, round: 1, began: now, heard: now, start: now, pause: shortCruise, bold: firstProbe}
 	c.log.init()
 	c.set(float64(cfg.Start))
 	c.current = c.rate
@@ -174,7 +161,7 @@ func (c *rateControl) begin(now time.Time, seq uint32) {
 	c.round++
 	c.older, c.current = c.current, c.rate
 	c.first, c.began = seq, now
-	c.reported, c.filling, c.achieved, c.stretch, c.doubt = 0, 0, 0, 0, false
+	c.reported, c.achieved, c.doubt = 0, 0, false
 }
 
 // silence halves the rate when packets go out and nobody says anything. It
@@ -198,160 +185,132 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	c.heard = now
 	m := &c.members[member]
 	fresh := !before(fb.Highest, c.first) // the packets seen last are of this round
-	if !m.anchored || fb.Clock <= m.clock || before(fb.Highest, m.highest) {
-		m.anchor(fb, c.round, fresh)
-		m.since = now
+	here := mark{highest: fb.Highest, received: fb.Received, clock: fb.Clock, heard: now}
+	if !m.anchored || here.clock <= m.newest.clock || before(here.highest, m.newest.highest) {
+		m.anchor(here, c.round, fresh)
 		return false
 	}
-	packets := fb.Highest - m.highest
-	took := time.Duration(min(fb.Clock-m.clock, 1<<32)) * time.Microsecond
-	whole := packets >= minPackets && took >= minSample
+	last := m.newest
+	m.newest = here
 	if !fresh {
 		return false // go on with the old anchor: see below
 	}
+	if c.phase == rateStart || c.phase == rateProbe {
+		if c.hasty(now, m, last, seq) {
+			return true
+		}
+	}
+	packets, took := here.since(m.from)
+	whole := packets >= minPackets && took >= minSample
 	if m.round != c.round {
 		// The interval began in an older round: it says what the loss was at
 		// the older rate, nothing more.
 		if whole && m.round+1 == c.round {
-			m.loss, m.at = lossOf(packets, fb.Received-m.received), c.older
+			m.loss, m.at = here.loss(m.from), c.older
 		}
-		m.anchor(fb, c.round, true)
-		m.since = now
+		m.anchor(here, c.round, true)
 		return false
 	}
 	if !whole {
 		return c.overdue(now, seq)
 	}
-	sentRate, sentIn, ok := c.log.between(m.highest, fb.Highest)
-	loss := lossOf(packets, fb.Received-m.received)
-	flowing := m.since.After(c.log.began)
-	m.anchor(fb, c.round, true)
-	m.since = now
+	sentRate, _, ok := c.log.between(m.from.highest, here.highest)
+	loss := here.loss(m.from)
+	m.anchor(here, c.round, true)
 	if !ok {
 		return false
 	}
 	c.achieved = max(c.achieved, sentRate)
-	// A member's clock runs on while there is nothing to send: such a sample
-	// tells nothing about a queue.
-	if stretch := float64(took) / float64(max(sentIn, time.Millisecond)); flowing && took >= leastStretch && stretch > queueing {
-		m.stretch = max(m.stretch, min(stretch, 2))
-	}
 	m.sample(loss, float64(packets), took)
 	return c.judge(now, m, sentRate, seq, span(rtt))
 }
 
-func (m *rateMember) anchor(fb *protocol.Feedback, round uint32, fresh bool) {
-	if !fresh {
-		round--
+// hasty ends a start or probe before its round is over if the member shows
+// that the rate is too high.
+func (c *rateControl) hasty(now time.Time, m *rateMember, last mark, seq uint32) bool {
+	packets, took := m.newest.since(last)
+	if loss := m.newest.loss(last); packets >= manyPackets && took >= leastQueue && loss > m.stray+flagrant {
+		if arrived, ok := c.arrived(m, last); ok {
+			c.congested(now, m, arrived, loss, seq)
+			return true
+		}
 	}
-	if !m.anchored || m.round != round {
-		m.clear()
+	if c.waiting(now, m) < leastQueue {
+		m.waits = 0
+		return false
 	}
-	m.anchored, m.round = true, round
-	m.highest, m.received, m.clock = fb.Highest, fb.Received, fb.Clock
+	if m.waits == 0 || m.waitsIn != c.round {
+		m.waits, m.waitsIn, m.waitsFrom = 0, c.round, last
+	}
+	if m.waits++; m.waits < minWaits {
+		return false
+	}
+	arrived, ok := c.arrived(m, m.waitsFrom)
+	if !ok {
+		return false
+	}
+	m.waits = 0
+	c.fullBy = m
+	c.full(now, arrived, seq)
+	return true
 }
 
-func lossOf(packets, received uint32) float64 {
-	if received >= packets {
+// arrived returns the rate in bytes a second at which a member got packets
+// since an earlier feedback, had there been no stray loss. It reports false if
+// there was a pause in the sending.
+func (c *rateControl) arrived(m *rateMember, since mark) (float64, bool) {
+	a, okA := c.log.locate(since.highest)
+	b, okB := c.log.locate(m.newest.highest)
+	_, took := m.newest.since(since)
+	if !okA || !okB || took < time.Millisecond || !since.heard.After(c.log.began) {
+		return 0, false
+	}
+	return float64(b.bytes-a.bytes) * (1 - m.newest.loss(since)) / (1 - min(m.stray, maxStray)) / took.Seconds(), true
+}
+
+// waiting returns how long the newest packet that a member has seen was on its
+// way beyond the least such time, by the difference of two clocks that are
+// never set. The least time rises slowly, as one of them may be faster.
+func (c *rateControl) waiting(now time.Time, m *rateMember) time.Duration {
+	sent, ok := c.log.locate(m.newest.highest)
+	if !ok {
 		return 0
 	}
-	return 1 - float64(received)/float64(packets)
-}
-
-func (m *rateMember) sample(loss, packets float64, took time.Duration) {
-	m.last[1] = m.last[0]
-	m.last[0] = loss
-	m.samples++
-	m.packets += packets
-	m.lost += loss * packets
-	m.sum += loss
-	m.squares += loss * loss
-	m.took += took
-}
-
-// recent returns the loss of the newest samples: when a queue has just filled,
-// the older ones show too little.
-func (m *rateMember) recent() float64 {
-	if m.samples < minSamples || m.last[0] > m.stray+flagrant {
-		return m.last[0]
+	d := time.Duration(m.newest.clock)*time.Microsecond - sent.at.Sub(c.start)
+	least := m.least + now.Sub(m.leastAt)/drift
+	if m.leastAt.IsZero() || d < least {
+		m.least, m.leastAt = d, now
+		return 0
 	}
-	return (m.last[0] + m.last[1]) / 2
+	return d - least
 }
 
-// verdict is what the samples of a round say about a member.
-type verdict uint8
-
-const (
-	waiting   verdict = iota // too little was seen, or the excess may be chance
-	clean                    // the loss is the stray loss
-	congested                // the loss exceeds it beyond chance
-)
-
-// verdict weighs the samples. The margin of a clean one is four standard
-// deviations of independent losses; losses in bursts scatter more, so that
-// congestion has to stand out of the scatter of the samples as well.
-func (m *rateMember) verdict(span time.Duration) (loss float64, v verdict) {
-	loss = m.lost / m.packets
-	excess := loss - m.stray
-	if excess <= leastExcess+4*math.Sqrt(loss*(1-loss)/m.packets) {
-		if m.took < span {
-			return loss, waiting
-		}
-		return loss, clean
-	}
-	mean := m.sum / m.samples
-	scatter := math.Sqrt(max(0, m.squares/m.samples-mean*mean) / m.samples)
-	switch {
-	case m.samples >= minSamples && excess-2*scatter > leastExcess, m.samples == minSamples-1 && excess-2*scatter > flagrant:
-		return loss, congested
-	case m.samples >= maxSamples:
-		m.stray = min(loss, maxStray) // bursts
-		return loss, clean
-	}
-	return loss, waiting
-}
-
+// judge weighs a member's samples of the round.
 func (c *rateControl) judge(now time.Time, m *rateMember, sent float64, seq uint32, span time.Duration) bool {
 	loss, v := m.verdict(span)
+	if c.cutBy == m && v != waiting && c.unmoved(m, loss) {
+		m.stray, m.loss, m.at = loss, loss, c.rate
+		c.uncut(now, seq)
+		return true
+	}
 	switch v {
 	case waiting:
 		c.doubt = c.doubt || m.samples > 1
 		return c.overdue(now, seq)
 	case congested:
-		loss = m.recent()
-		fell := m.at > c.rate*1.04
-		if !fell || loss > maxStray || loss-m.stray < sameLoss*(m.loss-m.stray) {
-			m.loss, m.at = loss, c.rate
-			c.cutBy, c.cutFrom = m, c.rate
-			c.cut(now, sent*(1-loss)/(1-min(m.stray, 0.9)), seq)
+		if !c.unmoved(m, loss) {
+			loss = m.recent()
+			c.congested(now, m, sent*(1-loss)/(1-min(m.stray, maxStray)), loss, seq)
 			return true
 		}
-		// The rate fell and the loss did not: it is stray.
 		m.stray, m.loss, m.at = loss, loss, c.rate
-		if c.cutBy == m {
-			c.set(c.cutFrom)
-			c.cutBy = nil
-			c.cruise(cruiseRounds)
-			c.begin(now, seq)
-			return true
-		}
 	case clean:
-		if excess := loss - m.stray; excess < 0 || c.phase == rateDrain {
-			m.stray += excess / 4
-		} else if c.phase == rateCruise {
-			m.stray += excess / 16
-		}
+		c.learn(m, loss)
 		m.loss, m.at = loss, c.rate
 	}
 	if m.judged != c.round {
 		m.judged = c.round
 		c.reported++
-		if m.stretch > 0 {
-			c.filling++
-			if m.stretch > c.stretch {
-				c.stretch, c.fullBy = m.stretch, m
-			}
-		}
 	}
 	m.clear()
 	if c.reported >= c.in {
@@ -360,16 +319,64 @@ func (c *rateControl) judge(now time.Time, m *rateMember, sent float64, seq uint
 	return c.overdue(now, seq)
 }
 
-func (m *rateMember) clear() {
-	m.samples, m.packets, m.lost, m.sum, m.squares, m.took, m.stretch = 0, 0, 0, 0, 0, 0, 0
+// unmoved reports whether a member's loss is as high as it was at a higher
+// rate, so that congestion can't be its cause.
+func (c *rateControl) unmoved(m *rateMember, loss float64) bool {
+	return m.at > c.rate*1.04 && loss <= maxStray && m.lost >= fewLost && m.loss > m.stray+leastExcess &&
+		loss-m.stray >= sameLoss*(m.loss-m.stray)
 }
 
-// cut goes below the capacity that was found, so that the queue empties.
-func (c *rateControl) cut(now time.Time, capacity float64, seq uint32) {
-	c.capacity = capacity
-	c.set(min(c.rate, capacity) * drain)
-	c.phase = rateDrain
+// uncut takes a cut back that had no cause.
+func (c *rateControl) uncut(now time.Time, seq uint32) {
+	c.set(c.cutFrom)
+	c.cutBy = nil
+	if c.phase = rateStart; c.cutIn != rateStart {
+		c.cruise(shortCruise)
+	}
 	c.begin(now, seq)
+}
+
+// learn takes over a loss that is no congestion's: wholly, as far as there were
+// packets enough, where the rate is low for the path, and slowly where it may
+// be a little too high.
+func (c *rateControl) learn(m *rateMember, loss float64) {
+	excess := loss - m.stray
+	weight := m.packets / (m.packets + fewPackets)
+	switch {
+	case c.phase == rateDrain:
+	case c.phase == rateStart:
+		weight /= 2
+	case excess < 0:
+		weight = 1. / 4
+	case c.phase == rateCruise:
+		weight = 1. / 16
+	default:
+		weight = 0
+	}
+	m.stray += weight * excess
+}
+
+// congested cuts the rate for a member's loss. What was delivered while a
+// member's processor was busy elsewhere says little, so one cut does not go
+// deep.
+func (c *rateControl) congested(now time.Time, m *rateMember, capacity, loss float64, seq uint32) {
+	m.loss, m.at = loss, c.rate
+	c.cutBy, c.cutFrom, c.cutIn = m, c.rate, c.phase
+	c.found(max(min(c.rate, capacity), c.rate*deepest))
+	c.set(c.capacity * drain)
+	c.phase, c.bold = rateDrain, firstProbe
+	c.begin(now, seq)
+}
+
+// found notes a capacity. The more often it is the same the longer it is
+// believed; a new one is probed soon.
+func (c *rateControl) found(capacity float64) {
+	if c.capacity > 0 && capacity < c.capacity*sameCapacity && c.capacity < capacity*sameCapacity {
+		c.pause = min(2*c.pause, longCruise)
+	} else {
+		c.pause = shortCruise
+	}
+	c.capacity = capacity
 }
 
 func (c *rateControl) cruise(rounds int) { c.phase, c.left = rateCruise, rounds }
@@ -389,36 +396,28 @@ func (c *rateControl) overdue(now time.Time, seq uint32) bool {
 // next ends a round without congestion.
 func (c *rateControl) next(now time.Time, seq uint32) bool {
 	if c.anew {
-		c.anew, c.phase, c.filling = false, rateStart, 0
+		c.anew, c.phase = false, rateStart
 	}
 	switch c.phase {
 	case rateStart:
-		if c.filling > 0 {
-			c.full(now, seq)
-			return true
-		}
 		c.good = c.rate
-		c.grow(2)
+		c.grow(2, startSlack)
 	case rateDrain:
 		c.set(max(c.rate, c.capacity*cruiseAt))
 		c.good = c.rate
-		c.cruise(cruiseRounds)
+		c.cruise(c.pause)
 	case rateCruise:
 		if c.left--; c.left <= 0 {
 			c.good = c.rate
-			c.phase, c.growth, c.wins = rateProbe, firstProbe, 0
-			c.grow(1 + c.growth)
+			c.phase, c.growth, c.wins = rateProbe, c.bold, 0
+			c.grow(1+c.growth, slack)
 		}
 	case rateProbe:
-		if c.filling > 0 {
-			c.full(now, seq)
-			return true
-		}
-		if c.wins++; c.wins >= 3 {
+		if c.wins++; c.wins >= 2 {
 			c.growth = min(1, 2*c.growth)
 		}
 		c.good = c.rate
-		c.grow(1 + c.growth)
+		c.grow(1+c.growth, slack)
 	}
 	c.begin(now, seq)
 	return true
@@ -426,14 +425,14 @@ func (c *rateControl) next(now time.Time, seq uint32) bool {
 
 // full ends a start or probe that fills a queue: what arrived is the capacity,
 // but a slow clock or scheduler never takes the rate below what was good.
-func (c *rateControl) full(now time.Time, seq uint32) {
-	c.capacity = max(c.good, c.achieved/c.stretch)
+func (c *rateControl) full(now time.Time, arrived float64, seq uint32) {
+	c.found(max(c.good, arrived))
 	c.set(max(c.good*cruiseAt, c.capacity*drain))
-	c.phase = rateDrain
+	c.phase, c.bold = rateDrain, bolderProbe
 	c.begin(now, seq)
 }
 
-// grow raises the rate, as far as the sender really gets that far.
-func (c *rateControl) grow(by float64) {
+// grow raises the rate, to no more than slack times what the sender achieves.
+func (c *rateControl) grow(by, slack float64) {
 	c.set(max(c.rate, min(c.rate*by, c.achieved*slack)))
 }

@@ -64,3 +64,46 @@ func TestRateSettlesNearTheCapacity(t *testing.T) {
 		})
 	}
 }
+
+// A push finds a free link by itself, soon, and without flooding it.
+func TestColdStart(t *testing.T) {
+	const mbit = 1e6 / 8
+	for _, c := range []struct {
+		port, link, loss float64
+		within           time.Duration // 0: half a second
+	}{
+		{port: 100}, {port: 1000}, {port: 100, link: 100}, {port: 1000, link: 1000}, {port: 300, link: 1000}, {port: 100, link: 1000},
+		{port: 100, loss: 0.01}, {port: 1000, link: 1000, loss: 0.01}, {port: 1000, loss: 0.05, within: 750 * time.Millisecond}, // one doubt to be settled first
+	} {
+		if c.within == 0 {
+			c.within = 500 * time.Millisecond
+		}
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			cfg := simConfig{members: 4, port: c.port * mbit, link: c.link * mbit, loss: c.loss, queue: 512 << 10, blocks: 1 << 30, discard: true}
+			m := newSim(t, cfg, 3)
+			m.s.cfg.Release = nil
+			want := c.port
+			if c.link > 0 {
+				want = min(c.port, c.link)
+			}
+			var reached time.Duration
+			m.every = func(now time.Time) {
+				if float64(m.s.Rate()) >= 0.9*want*mbit && reached == 0 {
+					reached = now.Sub(m.t0)
+				}
+			}
+			m.state()
+			m.pump()
+			m.until(m.t0.Add(4 * time.Second))
+			st := m.s.Stats()
+			lost := float64(m.drops) / float64(cfg.members) / float64(st.Sent+st.Repaired)
+			t.Logf("90 %% of %g Mbit/s after %v; %.2f %% lost at the ports, rate now %.0f", want, reached, 100*lost, float64(m.s.Rate())/mbit)
+			if reached == 0 || reached > c.within {
+				t.Errorf("90 %% of %g Mbit/s only after %v", want, reached)
+			}
+			if lost > 0.02 {
+				t.Errorf("%.1f %% of the packets were lost by haste", 100*lost)
+			}
+		})
+	}
+}

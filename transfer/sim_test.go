@@ -32,6 +32,7 @@ type sim struct {
 	heard    []time.Time
 	wakeAt   time.Time
 	every    func(now time.Time)
+	drops    int // packets that a full queue before a port did not take
 }
 
 type simConfig struct {
@@ -245,6 +246,7 @@ func (m *sim) arrive(r *simMember, d protocol.Data, size int, at time.Time) {
 			r.free = at
 		}
 		if m.cfg.queue > 0 && r.free.Sub(at).Seconds()*m.cfg.port > float64(m.cfg.queue) {
+			m.drops++
 			return
 		}
 		r.free = r.free.Add(time.Duration(float64(size) / m.cfg.port * 1e9))
@@ -360,7 +362,7 @@ func (m *sim) state() {
 			}
 		})
 	}
-	m.at(m.now.Add(50*time.Millisecond), m.state)
+	m.at(m.now.Add(25*time.Millisecond), m.state)
 	if m.every != nil {
 		m.every(m.now)
 	}

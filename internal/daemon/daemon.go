@@ -49,6 +49,7 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 		return err
 	}
 	defer listener.Close()
+	transport.AllowHaste()
 	if err := who.Drop(); err != nil {
 		return fmt.Errorf("give up privileges: %w", err)
 	}
@@ -64,8 +65,8 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 // newNode returns the daemon behind a connection that was opened for session.
 func newNode(cfg Config, log *zap.Logger, session protocol.Session, conn transport.Conn) *node {
 	return &node{cfg: cfg, log: log, session: session, started: time.Now(), trimmedAt: time.Now(), conn: conn, last: make(map[protocol.Session]lastPush),
-		prefix:  protocol.Prefix{Version: protocol.Version, Cluster: protocol.ClusterID(cfg.Cluster), Session: session},
-		inbound: make(chan *transport.Inbound, 64), wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+		prefix: protocol.Prefix{Version: protocol.Version, Cluster: protocol.ClusterID(cfg.Cluster), Session: session},
+		wake:   make(chan struct{}, 1), stopped: make(chan struct{})}
 }
 
 // open opens the modules and takes over what the last run left in them and in
@@ -132,11 +133,6 @@ func (n *node) serve(ctx context.Context, listener net.Listener) error {
 	server := control.NewServer(&backend{n})
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	received := make(chan struct{})
-	go func() {
-		defer close(received)
-		n.receive()
-	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go n.loop(ctx)
@@ -156,7 +152,6 @@ func (n *node) serve(ctx context.Context, listener net.Listener) error {
 	}
 	n.conn.Close()
 	n.outbox.Close()
-	<-received
 	n.log.Info("stopped")
 	return err
 }

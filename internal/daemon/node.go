@@ -48,7 +48,6 @@ type node struct {
 	linger    time.Time // end of a shutdown's patience
 
 	// Inputs.
-	inbound chan *transport.Inbound
 	mu      sync.Mutex // guards posted
 	posted  []func(now time.Time)
 	wake    chan struct{}
@@ -179,7 +178,7 @@ func (n *node) loop(ctx context.Context) {
 		}
 		timer.Reset(wait)
 		select {
-		case in := <-n.inbound:
+		case in := <-n.conn.Arrivals():
 			n.drain(in)
 		case <-n.wake:
 		case <-n.outbox.Room():
@@ -199,7 +198,7 @@ func (n *node) drain(in *transport.Inbound) {
 	for range 16 {
 		n.handle(in)
 		select {
-		case in = <-n.inbound:
+		case in = <-n.conn.Arrivals():
 		default:
 			return
 		}
@@ -397,21 +396,6 @@ func (w *wire) SendData(at time.Time, pkts []protocol.Data) {
 
 // Payload implements push.Wire.
 func (w *wire) Payload() int { return w.n.conn.Payload() }
-
-// receive feeds the loop from the connection; it ends when that is closed.
-func (n *node) receive() {
-	for {
-		in, err := n.conn.Recv()
-		if err != nil {
-			return
-		}
-		select {
-		case n.inbound <- in:
-		case <-n.stopped:
-			in.Release()
-		}
-	}
-}
 
 const membersFile = "members.json"
 

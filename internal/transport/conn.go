@@ -23,6 +23,10 @@ type Conn interface {
 	// other error.
 	Recv() (*Inbound, error)
 
+	// Arrivals returns what Recv waits for. Nothing comes after Close, which
+	// does not close the channel.
+	Arrivals() <-chan *Inbound
+
 	// Send writes the checks into the train and sends its packets in order.
 	// It may block while the link's queue is full. The train stays the
 	// caller's. An error is a *SendError, or net.ErrClosed after Close.

@@ -131,6 +131,9 @@ type memoryHost struct {
 	inbox   []memoryPacket
 
 	once sync.Once
+
+	pump     sync.Once
+	arrivals chan *Inbound
 }
 
 // put adds a packet to the inbox.
@@ -193,6 +196,24 @@ func (h *memoryHost) Recv() (*Inbound, error) {
 		}
 		in.Release()
 	}
+}
+
+// Arrivals implements Conn. The first call starts a goroutine that ends with
+// the connection.
+func (h *memoryHost) Arrivals() <-chan *Inbound {
+	h.pump.Do(func() {
+		h.arrivals = make(chan *Inbound, 1)
+		go func() {
+			for in, err := h.Recv(); err == nil; in, err = h.Recv() {
+				select {
+				case h.arrivals <- in:
+				case <-h.done:
+					in.Release()
+				}
+			}
+		}()
+	})
+	return h.arrivals
 }
 
 // Send implements Conn.

@@ -129,7 +129,7 @@ func Open(cfg Config) (*UDP, error) {
 	u := &UDP{
 		gate:  gate{cluster: cfg.Cluster, session: cfg.Session},
 		group: netip.AddrPortFrom(cfg.Group, cfg.Port),
-		in:    make(chan *Inbound, 16),
+		in:    make(chan *Inbound, maxInbounds),
 		done:  make(chan struct{}),
 	}
 	ifi, addr, err := pickInterface(cfg.Interface, u.group)
@@ -278,6 +278,9 @@ func (u *UDP) Recv() (*Inbound, error) {
 		return nil, net.ErrClosed
 	}
 }
+
+// Arrivals implements Conn.
+func (u *UDP) Arrivals() <-chan *Inbound { return u.in }
 
 // Local implements Conn.
 func (u *UDP) Local() netip.AddrPort { return u.local }

@@ -6,4 +6,7 @@ import "time"
 
 func preciseThread() {}
 
+// AllowHaste does nothing here.
+func AllowHaste() {}
+
 func nanosleep(d time.Duration) { time.Sleep(d) }

@@ -1,0 +1,124 @@
+package transfer
+
+import (
+	"math"
+	"time"
+)
+
+// mark is what one Feedback says about packets.
+type mark struct {
+	highest  uint32 // sequence number
+	received uint32
+	clock    uint64    // the member's, microseconds
+	heard    time.Time // by the sender
+}
+
+// since returns how many packets were sent between two marks, and how long
+// that took on the member's clock.
+func (a mark) since(from mark) (packets uint32, took time.Duration) {
+	return a.highest - from.highest, time.Duration(min(a.clock-from.clock, 1<<32)) * time.Microsecond
+}
+
+// loss returns the share of them that the member did not get.
+func (a mark) loss(from mark) float64 {
+	packets, received := a.highest-from.highest, a.received-from.received
+	if received >= packets {
+		return 0
+	}
+	return 1 - float64(received)/float64(packets)
+}
+
+// rateMember is what one member's reports said.
+type rateMember struct {
+	anchored  bool
+	from      mark   // where the next sample begins
+	round     uint32 // of from
+	newest    mark
+	judged    uint32        // last round it was judged in
+	least     time.Duration // of its packets on their way, on clocks that differ: see waiting
+	leastAt   time.Time     // when that was; zero: never
+	waits     int           // feedbacks in a row that have seen a queue
+	waitsIn   uint32        // round of them
+	waitsFrom mark          // the feedback before
+	stray     float64
+	loss      float64 // in the round judged last
+	at        float64 // and its rate; 0 if none
+
+	// The samples of round.
+	samples float64
+	packets float64
+	lost    float64
+	squares float64 // of the samples' losses
+	sum     float64
+	took    time.Duration // by the member's clock
+	last    [2]float64    // losses of the newest samples, the newest first
+}
+
+// anchor begins a sample. If it is not of the round, it counts as of the one before.
+func (m *rateMember) anchor(at mark, round uint32, fresh bool) {
+	if !fresh {
+		round--
+	}
+	if !m.anchored || m.round != round {
+		m.clear()
+	}
+	m.anchored, m.round = true, round
+	m.from, m.newest = at, at
+}
+
+func (m *rateMember) clear() {
+	m.samples, m.packets, m.lost, m.sum, m.squares, m.took = 0, 0, 0, 0, 0, 0
+}
+
+func (m *rateMember) sample(loss, packets float64, took time.Duration) {
+	m.last[1] = m.last[0]
+	m.last[0] = loss
+	m.samples++
+	m.packets += packets
+	m.lost += loss * packets
+	m.sum += loss
+	m.squares += loss * loss
+	m.took += took
+}
+
+// recent returns the loss of the newest samples: when a queue has just filled,
+// the older ones show too little.
+func (m *rateMember) recent() float64 {
+	if m.samples < minSamples || m.last[0] > m.stray+flagrant {
+		return m.last[0]
+	}
+	return (m.last[0] + m.last[1]) / 2
+}
+
+// verdict is what the samples of a round say about a member.
+type verdict uint8
+
+const (
+	waiting   verdict = iota // too little was seen, or the excess may be chance
+	clean                    // the loss is the stray loss
+	congested                // the loss exceeds it beyond chance
+)
+
+// verdict weighs the samples. The margin of a clean one is four standard
+// deviations of independent losses; losses in bursts scatter more, so that
+// congestion has to stand out of the scatter of the samples as well.
+func (m *rateMember) verdict(span time.Duration) (loss float64, v verdict) {
+	loss = m.lost / m.packets
+	excess := loss - m.stray
+	if excess <= leastExcess+4*math.Sqrt(loss*(1-loss)/m.packets) {
+		if m.took < span {
+			return loss, waiting
+		}
+		return loss, clean
+	}
+	mean := m.sum / m.samples
+	scatter := math.Sqrt(max(0, m.squares/m.samples-mean*mean) / m.samples)
+	switch {
+	case m.samples >= minSamples && excess-2*scatter > leastExcess, m.samples == minSamples-1 && excess-2*scatter > flagrant:
+		return loss, congested
+	case m.samples >= maxSamples:
+		m.stray = min(loss, maxStray) // bursts
+		return loss, clean
+	}
+	return loss, waiting
+}
