@@ -120,6 +120,9 @@ func (t *Target) makeNode(s *step, e *protocol.Entry) error {
 	if err := t.space.node(t); err != nil {
 		return err
 	}
+	if e.Type == protocol.EntryRegular {
+		return t.storeWhole(s, e, nil)
+	}
 	d, name, err := t.stage.place(s)
 	if err != nil {
 		return err
@@ -131,7 +134,7 @@ func (t *Target) makeNode(s *step, e *protocol.Entry) error {
 	nd := node{d, name}
 	st, err := nd.stat()
 	if err == nil {
-		err = t.apply(nd, e, &st, stagedMode(e))
+		err = t.apply(nd, e, &st, e.Mode)
 	}
 	if err != nil {
 		return join(err, d.Remove(name))
@@ -151,12 +154,6 @@ var errDevices = errors.New("device nodes are not made on this member (option de
 
 func (t *Target) create(d *fsroot.Dir, name string, e *protocol.Entry) error {
 	switch e.Type {
-	case protocol.EntryRegular:
-		f, err := d.Create(name, 0o600)
-		if err != nil {
-			return err
-		}
-		return f.Close()
 	case protocol.EntrySymlink:
 		return d.Symlink(e.Link, name)
 	case protocol.EntryFIFO:
