@@ -54,6 +54,8 @@ type simOrigin struct {
 	noDecide bool
 	problems int
 	texts    []string // of the problems
+	held     int      // bytes of blocks that are kept
+	mostHeld int
 	locks    *Locks
 	id       protocol.PushID
 }
@@ -75,7 +77,20 @@ type simMember struct {
 	sent      int
 	early     map[uint32]transfer.Complete
 	nextBatch uint32
+
+	asleep  bool // its process does not run
+	waiting []simPacket
+	bytes   int // of them
+	missed  []func(now time.Time)
 }
+
+// simPacket waits in a member's socket.
+type simPacket struct {
+	from netip.AddrPort
+	data []byte
+}
+
+const simSocket = 4 << 20 // bytes that a socket holds
 
 func simSeed(t *testing.T) uint64 {
 	seed := rand.Uint64()
@@ -110,7 +125,8 @@ func newSim(t *testing.T, members int, link simnet.Link, tree simTree, tune func
 		hdr.Roster = append(hdr.Roster, m.session)
 	}
 	now := s.net.Now()
-	o.s = transfer.NewSender(transfer.SenderConfig{Stream: 7, Members: members, SymbolSize: protocol.SymbolSize(simPayload)}, now)
+	o.s = transfer.NewSender(transfer.SenderConfig{Stream: 7, Members: members, SymbolSize: protocol.SymbolSize(simPayload),
+		Release: func(b []byte) { o.held -= len(b) }}, now)
 	kind, enc, err := transfer.EncodeBlock(protocol.BlockHeader, hdr.Append(nil), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -121,6 +137,7 @@ func newSim(t *testing.T, members int, link simnet.Link, tree simTree, tune func
 	if tune != nil {
 		tune(&cfg)
 	}
+	o.held = len(enc)
 	o.m = NewOrigin(cfg, now)
 	o.host.OnTimer(o.poll)
 	o.host.SetTimer(now)
@@ -223,6 +240,7 @@ func (o *simOrigin) pull(now time.Time) {
 		o.digest = protocol.ChainDigest(o.digest, content)
 		kind, enc, _ := transfer.EncodeBlock(protocol.BlockManifest, content, nil)
 		o.next++
+		o.held += len(enc)
 		o.m.OfferBatch(now, t.entries, transfer.Block{Kind: kind, First: uint32((o.next - 1) * t.entries), Count: uint32(t.entries), Encoded: enc})
 		if o.next == t.batches {
 			o.m.ScanEnded(now, o.digest)
@@ -237,6 +255,8 @@ func (o *simOrigin) pull(now time.Time) {
 		if !o.m.CanOfferData() {
 			return
 		}
+		o.held += len(o.data[o.given].Encoded)
+		o.mostHeld = max(o.mostHeld, o.held)
 		o.m.OfferData(now, o.data[o.given])
 		o.data[o.given].Encoded = nil
 		o.given++

@@ -32,6 +32,10 @@ func (m *simMember) packet(now time.Time, from netip.AddrPort, _ bool, data []by
 	if err != nil || m.dead {
 		return
 	}
+	if m.asleep {
+		m.doze(from, data)
+		return
+	}
 	switch p.Type {
 	case protocol.TypeState:
 		st, err := protocol.ParseState(body)
@@ -81,7 +85,7 @@ func (l simLog) ReadLog(_ protocol.PageKind, p []byte, off int64) (int, error) {
 }
 
 func (m *simMember) poll(now time.Time) {
-	if m.dead || m.m == nil {
+	if m.dead || m.asleep || m.m == nil {
 		return
 	}
 	outs, next := m.m.Poll(now)
@@ -107,7 +111,9 @@ func (m *simMember) poll(now time.Time) {
 // after runs f when the disk is done.
 func (m *simMember) after(f func(now time.Time)) {
 	m.sim.net.At(m.sim.net.Now().Add(m.slow), func() {
-		if !m.dead {
+		if m.asleep {
+			m.missed = append(m.missed, f)
+		} else if !m.dead {
 			f(m.sim.net.Now())
 			m.poll(m.sim.net.Now())
 		}
@@ -172,4 +178,29 @@ func (m *simMember) compare() {
 			m.m.Compared(now, b, n, binary.BigEndian.Uint32(content[4:]), bits, bits, digest)
 		})
 	}
+}
+
+// doze takes a packet into the socket of a process that does not run.
+func (m *simMember) doze(from netip.AddrPort, data []byte) {
+	if m.bytes+len(data) <= simSocket {
+		m.waiting = append(m.waiting, simPacket{from, append([]byte(nil), data...)})
+		m.bytes += len(data)
+	}
+}
+
+// sleep keeps the member's process from running for a while.
+func (m *simMember) sleep(d time.Duration) {
+	m.asleep = true
+	m.sim.net.At(m.sim.net.Now().Add(d), func() {
+		m.asleep = false
+		missed, waiting, now := m.missed, m.waiting, m.sim.net.Now()
+		m.missed, m.waiting, m.bytes = nil, nil, 0
+		for _, f := range missed {
+			f(now)
+		}
+		for _, p := range waiting {
+			m.packet(now, p.from, false, p.data)
+		}
+		m.poll(now)
+	})
 }

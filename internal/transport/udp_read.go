@@ -81,11 +81,35 @@ func newReader(u *UDP, c syscall.Conn, multicast bool, w *waiter) (*reader, erro
 	return r, err
 }
 
-// napTime is how long the group's reader leaves the socket alone after it has
-// read more than one packet: what arrives meanwhile costs no wake-up, here and
-// at the sender of the same host. At 10 Gbit/s that is 625 kB in the socket's
-// buffer.
-const napTime = 500 * time.Microsecond
+// The group's reader leaves the socket alone for a nap after it has read more
+// than one packet: what arrives meanwhile costs no wake-up, here and at a sender
+// on the same host. After many packets the nap is a long one; none is longer
+// than an eighth of the socket's buffer lasts at the rate of arrival.
+const (
+	shortNap   = 500 * time.Microsecond
+	longNap    = 2 * time.Millisecond
+	leastNap   = 50 * time.Microsecond
+	manyForNap = 64 // packets
+)
+
+// nap returns how long to leave the socket alone after the given packets and
+// bytes have arrived within the time since the last nap.
+func nap(packets, size, buffer int, since time.Duration) time.Duration {
+	if packets <= 1 {
+		return 0
+	}
+	n := shortNap
+	if packets >= manyForNap {
+		n = longNap
+	}
+	if lasts := time.Duration(float64(buffer/8) / float64(max(size, 1)) * float64(since)); lasts < n {
+		n = lasts
+	}
+	if n < leastNap {
+		return 0
+	}
+	return n
+}
 
 // run ends when the socket is closed. The goroutine of the group's socket ends
 // locked to its thread, whose timer it has changed.
@@ -96,6 +120,7 @@ func (r *reader) run() {
 		preciseThread()
 	}
 	defer u.wg.Done()
+	packets, size, woke := 0, 0, time.Now() // since the last nap
 	for {
 		in, ok := u.pool.take(u.done)
 		if !ok {
@@ -103,9 +128,12 @@ func (r *reader) run() {
 		}
 		in.live.Store(true)
 		var s Stats
-		err := r.fill(in, &s)
+		empty, err := r.fill(in, &s)
 		u.count(&s)
-		got := len(in.Packets)
+		packets += len(in.Packets)
+		for i := range in.Packets {
+			size += len(in.Packets[i].Data)
+		}
 		switch {
 		case len(in.Packets) > 0:
 			select {
@@ -118,8 +146,13 @@ func (r *reader) run() {
 			in.Release()
 		}
 		if err == nil {
-			if r.multicast && got > 1 {
-				nanosleep(napTime)
+			if r.multicast && empty {
+				now := time.Now()
+				if n := nap(packets, size, u.info.RecvGot, now.Sub(woke)); n > 0 {
+					nanosleep(n)
+					now = now.Add(n)
+				}
+				packets, size, woke = 0, 0, now
 			}
 			continue
 		}
@@ -131,8 +164,8 @@ func (r *reader) run() {
 }
 
 // fill waits for datagrams and puts them and those behind them into in, as many
-// as have room.
-func (r *reader) fill(in *Inbound, s *Stats) error {
+// as have room. It reports whether that were all.
+func (r *reader) fill(in *Inbound, s *Stats) (empty bool, err error) {
 	u := r.u
 	slots := len(in.slab) / u.slot
 	for used := 0; used < slots && len(in.Packets) < enoughPackets; {
@@ -142,23 +175,23 @@ func (r *reader) fill(in *Inbound, s *Stats) error {
 			// nothing is kept back from the owner, who is to release it.
 			if want = r.prepare(want, used == 0); want == 0 {
 				if used == 0 {
-					return net.ErrClosed
+					return false, net.ErrClosed
 				}
-				return nil
+				return false, nil
 			}
 		}
 		slab := in.slab[used*u.slot:]
 		n, now, err := r.b.read(slab, r.spills, want, used == 0)
 		if err != nil {
-			return err
+			return false, err
 		}
 		r.deliver(in, s, slab, n, now)
 		used += n
 		if n < want {
-			return nil
+			return true, nil
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // prepare sees to spills for the next want datagrams and returns for how many
