@@ -53,7 +53,7 @@ type Target struct {
 	stage *pushStage
 
 	mu       sync.Mutex
-	wants    []want // by entry
+	wants    wantList
 	parts    map[uint32]*partFile
 	counts   protocol.Counts
 	held     map[string]bool // directories in which an entry had an error

@@ -84,11 +84,7 @@ func (t *Target) eachStep(f func(s *step) error) error {
 // settleWants gives up the files that did not arrive.
 func (t *Target) settleWants() error {
 	r := newPlanReader(t.stage.plan.f)
-	for i := range t.wants {
-		w := &t.wants[i]
-		if w.state == wantDone || w.state == wantFailed {
-			continue
-		}
+	return t.wants.unsettled(func(w want) error {
 		s, err := r.at(w.off)
 		if err != nil {
 			return memberError{err}
@@ -97,12 +93,8 @@ func (t *Target) settleWants() error {
 			return err
 		}
 		delete(t.parts, w.entry)
-		w.state = wantBusy
-		if err := t.settle(w.entry, s.path, errors.New("its content did not arrive complete")); err != nil {
-			return err
-		}
-	}
-	return nil
+		return t.settle(w.entry, s.path, errors.New("its content did not arrive complete"))
+	})
 }
 
 // stageLink makes a hard link in the stage to the file that its first name will

@@ -4,27 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sort"
 
 	"makuo/internal/fsroot"
 	"makuo/protocol"
-)
-
-// want is one regular file whose content this member needs. 16 bytes for each
-// is what a push keeps in memory; everything else about it is in the plan.
-type want struct {
-	entry uint32
-	state wantState
-	off   int64 // of its step in the plan
-}
-
-type wantState uint8
-
-const (
-	wantOpen   wantState = iota
-	wantBusy             // somebody stores it
-	wantDone             // staged, complete and with its attributes
-	wantFailed           // the old file stays; reported by us or by the origin
 )
 
 // want notes that entry n needs content. Entries come in rising order.
@@ -34,24 +16,15 @@ func (t *Target) want(n uint32, e *protocol.Entry, off int64) {
 	defer t.mu.Unlock()
 	t.counts.Bytes += e.Size
 	if !t.dry {
-		t.wants = append(t.wants, want{entry: n, off: off})
+		t.wants.add(n, off)
 	}
-}
-
-// find returns the want of entry n, nil if there is none. The caller holds mu.
-func (t *Target) find(n uint32) *want {
-	i := sort.Search(len(t.wants), func(i int) bool { return t.wants[i].entry >= n })
-	if i == len(t.wants) || t.wants[i].entry != n {
-		return nil
-	}
-	return &t.wants[i]
 }
 
 // claim takes the open want n for the caller alone.
 func (t *Target) claim(n uint32) (off int64, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w := t.find(n)
+	w := t.wants.find(n)
 	if w == nil || w.state != wantOpen {
 		return 0, false
 	}
@@ -65,12 +38,12 @@ func (t *Target) settle(n uint32, path string, err error) error {
 		return t.atPath(path, err)
 	}
 	t.mu.Lock()
-	w := t.find(n)
-	w.state = wantDone
+	state := wantDone
 	if err != nil {
-		w.state = wantFailed
+		state = wantFailed
 		t.counts.Changed--
 	}
+	t.wants.settle(n, state)
 	t.mu.Unlock()
 	t.storedFiles.Add(1)
 	return t.fail(path, err)
@@ -79,15 +52,14 @@ func (t *Target) settle(n uint32, path string, err error) error {
 // Store takes the records of one data block, whose hash is blockHash. Records
 // of entries that this member does not want, or has already, are passed over.
 func (t *Target) Store(pieces []protocol.Piece, blockHash uint64) error {
-	if t.stage == nil && len(t.wants) > 0 {
+	if t.stage == nil && t.wants.n > 0 {
 		return fmt.Errorf("push %s: a block came after it was committed or discarded", t.id)
 	}
 	var r *planReader
 	for i := range pieces {
 		p := &pieces[i]
 		t.mu.Lock()
-		w := t.find(p.Entry)
-		skip := w == nil || w.state != wantOpen
+		skip := !t.wants.isOpen(p.Entry)
 		t.mu.Unlock()
 		if skip {
 			continue
@@ -214,7 +186,7 @@ func (t *Target) failed(n uint32) error {
 		return err
 	}
 	t.mu.Lock()
-	t.find(n).state = wantFailed
+	t.wants.settle(n, wantFailed)
 	t.counts.Changed--
 	t.holdFor(s.path)
 	pf := t.parts[n]

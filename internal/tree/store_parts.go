@@ -42,7 +42,7 @@ func (pf *partFile) closeFile() {
 func (t *Target) partOf(n uint32) (*partFile, int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w := t.find(n)
+	w := t.wants.find(n)
 	if w == nil || w.state != wantOpen {
 		return nil, 0
 	}
