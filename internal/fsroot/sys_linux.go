@@ -194,13 +194,30 @@ func sysReadlink(fd int, name string) (string, error) {
 	return string(buf[:n]), nil
 }
 
+// openat is unix.Openat of a valid name without an allocation.
+func openat(fd int, name string, flags int, perm uint32) (int, error) {
+	var c cname
+	c.set(name)
+	for {
+		got, _, errno := syscall.Syscall6(unix.SYS_OPENAT, uintptr(fd), uintptr(unsafe.Pointer(&c)),
+			uintptr(flags|unix.O_LARGEFILE), uintptr(perm), 0, 0)
+		switch errno {
+		case 0:
+			return int(got), nil
+		case unix.EINTR:
+			continue
+		}
+		return -1, errno
+	}
+}
+
 // sysOpenRead asks not to touch the access time; that is EPERM for whoever
 // neither owns the file nor is root.
 func sysOpenRead(fd int, name string) (int, error) {
 	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
-	got, err := retryFD(func() (int, error) { return unix.Openat(fd, name, flags|unix.O_NOATIME, 0) })
+	got, err := openat(fd, name, flags|unix.O_NOATIME, 0)
 	if err == unix.EPERM {
-		got, err = retryFD(func() (int, error) { return unix.Openat(fd, name, flags, 0) })
+		got, err = openat(fd, name, flags, 0)
 	}
 	return got, openError(err)
 }
@@ -213,9 +230,7 @@ func sysOpenWrite(fd int, name string) (int, error) {
 }
 
 func sysCreate(fd int, name string, perm uint32) (int, error) {
-	return retryFD(func() (int, error) {
-		return unix.Openat(fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, perm)
-	})
+	return openat(fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, perm)
 }
 
 func sysWrite(fd int, b []byte) (int, error) {

@@ -262,8 +262,11 @@ func stageNumber(st *step) uint32 {
 
 // fatalErrors are those that concern the member and not one path.
 func isFatal(err error) bool {
+	if err == nil {
+		return false
+	}
 	var x xattrError
-	if err == nil || errors.As(err, &x) {
+	if errors.As(err, &x) {
 		return false
 	}
 	return errors.Is(err, errDisk) || isFatalErrno(err)

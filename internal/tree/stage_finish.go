@@ -61,12 +61,14 @@ func (t *Target) Stage(digest uint64) (protocol.Counts, error) {
 	return t.Counts(), t.noteFull(err)
 }
 
-// eachStep calls f with each step after the header, in the plan's order.
+// eachStep calls f with each step after the header, in the plan's order; f does
+// not keep it.
 func (t *Target) eachStep(f func(s *step) error) error {
 	r := newPlanReader(t.stage.plan.f)
+	var s step // one for all: it would be allocated for each
 	for {
-		s, err := r.next()
-		if err == io.EOF {
+		var err error
+		if s, err = r.next(); err == io.EOF {
 			return nil
 		}
 		if err != nil {
