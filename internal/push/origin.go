@@ -239,7 +239,7 @@ func (o *Origin) HandleFeedback(now time.Time, from protocol.Session, fb *protoc
 		m.words++
 		o.words++
 		m.atWord = o.words
-		m.pace.add(fb)
+		m.pace.add(fb, o.s.Packets())
 		o.s.HandleFeedback(now, i, fb)
 	}
 }
@@ -449,7 +449,7 @@ func (o *Origin) advanceLocking(now time.Time) {
 			return
 		}
 		o.streamAt = now
-		o.epochs.start(now, o.s.Packets())
+		o.epochs.start(now)
 		for _, m := range o.members {
 			m.hold = hold{}
 		}

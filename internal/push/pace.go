@@ -8,73 +8,74 @@ import (
 	"makuo/protocol"
 )
 
-// A member that receives far less than the others do at the same time is
+// A member that receives far less than is sent, where the others keep up, is
 // parked as well: the rate would come down to what its link takes before it
-// could hold anybody back. What counts is its best measurement of the last two
-// epochs, so that a pause in them, however it ends, is no slowness; and the
-// others cannot have received more than was sent, however fast they read what
-// had waited for them.
+// could hold anybody back.
+//
+//  1. A measurement is the time from one feedback to another, by the member's
+//     clock: what was sent meanwhile, and what of it the member received. One
+//     that is long tells nothing: the member was silent, and so was its clock,
+//     or its words were lost.
+//  2. Of the last two epochs count the fastest sending that was measured, and the
+//     fastest receiving, so that a pause, however it ends, is no slowness.
+//  3. A member is slow if it received less than a third of that at best, and the
+//     median of the members half of it at least: if all are so, the machine is
+//     slow, or a link they share.
 const (
 	slowRatio    = 3
+	fastRatio    = 2
 	paceEpoch    = 250 * time.Millisecond
-	judgeEvery   = 25 * time.Millisecond // from the end of the first epoch on
-	paceInterval = 25 * time.Millisecond // of a measurement, by the member's clock, at least
-	pacePackets  = 20                    // sent in a measurement, at least
-	paceSpan     = 75 * time.Millisecond // of all measurements, at least
-	paceLeast    = 2000                  // packets a second of the others, else nothing can be told
+	judgeEvery   = 25 * time.Millisecond  // from the end of the first epoch on
+	paceInterval = 25 * time.Millisecond  // of a measurement, at least
+	paceLongest  = 120 * time.Millisecond // and at most
+	paceSpan     = 75 * time.Millisecond  // of all measurements, at least
+	paceLeast    = 2000                   // packets a second that were sent, else nothing can be told
 )
 
-// pace is what arrives at one member, by its own clock.
+// pace is what arrives at one member.
 type pace struct {
-	clock    uint64 // microseconds, of the measurement's begin
+	clock    uint64 // microseconds, of the measurement's begin, by the member's clock
 	received uint32
-	highest  uint32
+	sent     uint32
 	span     [2]time.Duration // measured in this epoch and the one before
-	best     [2]float64       // packets a second, the best of them
+	offered  [2]float64       // packets a second, the fastest sending
+	taken    [2]float64       // and the fastest receiving
 }
 
-func (p *pace) add(fb *protocol.Feedback) {
-	if fb.Highest == 0 {
-		return
-	}
-	if p.clock == 0 || fb.Clock < p.clock || fb.Received < p.received {
-		p.clock, p.received, p.highest = fb.Clock, fb.Received, fb.Highest
-		return
-	}
+// add takes a feedback that was heard when sent packets were sent.
+func (p *pace) add(fb *protocol.Feedback, sent uint32) {
 	took := time.Duration(fb.Clock-p.clock) * time.Microsecond
-	if took < paceInterval || fb.Highest-p.highest < pacePackets {
+	switch {
+	case p.clock != 0 && fb.Clock >= p.clock && took < paceInterval:
 		return
+	case p.clock != 0 && fb.Clock > p.clock && fb.Received >= p.received && took <= paceLongest:
+		p.offered[0] = max(p.offered[0], float64(sent-p.sent)/took.Seconds())
+		p.taken[0] = max(p.taken[0], float64(fb.Received-p.received)/took.Seconds())
+		p.span[0] += took
 	}
-	p.best[0] = max(p.best[0], float64(fb.Received-p.received)/took.Seconds())
-	p.span[0] += took
-	p.clock, p.received, p.highest = fb.Clock, fb.Received, fb.Highest
+	p.clock, p.received, p.sent = fb.Clock, fb.Received, sent
 }
 
-// recent returns the best measurement of the last two epochs; false if too
-// little was measured.
-func (p *pace) recent() (float64, bool) {
-	return max(p.best[0], p.best[1]), p.span[0]+p.span[1] >= paceSpan
+// recent returns what was offered and taken in the last two epochs; false if
+// too little was measured.
+func (p *pace) recent() (offered, taken float64, known bool) {
+	offered = max(p.offered[0], p.offered[1])
+	return offered, max(p.taken[0], p.taken[1]), p.span[0]+p.span[1] >= paceSpan && offered >= paceLeast
 }
 
 func (p *pace) turn() {
-	p.best, p.span = [2]float64{0, p.best[0]}, [2]time.Duration{0, p.span[0]}
+	p.offered, p.taken = [2]float64{0, p.offered[0]}, [2]float64{0, p.taken[0]}
+	p.span = [2]time.Duration{0, p.span[0]}
 }
 
-// epochs are the times that paces are compared in.
+// epochs are the times after which paces are forgotten.
 type epochs struct {
 	began  time.Time
-	first  bool
-	seq    uint32 // of the first packet
-	before float64
 	judged time.Time
+	first  bool // the present one is
 }
 
-func (e *epochs) start(now time.Time, seq uint32) { *e = epochs{began: now, first: true, seq: seq} }
-
-// sent is how many packets a second were sent, in this epoch or the one before.
-func (e *epochs) sent(now time.Time, seq uint32) float64 {
-	return max(e.before, float64(seq-e.seq)/max(now.Sub(e.began), judgeEvery).Seconds())
-}
+func (e *epochs) start(now time.Time) { *e = epochs{began: now, first: true} }
 
 // judgePace returns which members receive far too little, and what is to be
 // said of them, by roster index.
@@ -85,34 +86,33 @@ func (o *Origin) judgePace(now time.Time) map[int]string {
 		return nil
 	}
 	e.judged = now
-	typical := min(o.typicalPace(), e.sent(now, o.s.Packets()))
+	typical := o.typicalPace()
 	var slow map[int]string
 	for i, m := range o.members {
-		best, known := m.pace.recent()
+		offered, taken, known := m.pace.recent()
 		if over {
 			m.pace.turn()
 		}
-		if known && m.inStream() && typical >= paceLeast && best*slowRatio < typical {
+		if known && m.inStream() && typical*fastRatio >= 1 && taken*slowRatio < offered {
 			if slow == nil {
 				slow = make(map[int]string)
 			}
-			slow[i] = fmt.Sprintf("it receives at most %.0f packets a second where the others receive %.0f", best, typical)
+			slow[i] = fmt.Sprintf("it received at most %.0f packets a second of %.0f that were sent", taken, offered)
 		}
 	}
 	if over {
-		seq := o.s.Packets()
-		*e = epochs{began: now, seq: seq, before: float64(seq-e.seq) / now.Sub(e.began).Seconds(), judged: now}
+		*e = epochs{began: now, judged: now}
 	}
 	return slow
 }
 
-// typicalPace is the median of the members' best measurements, of two the
-// larger; 0 if less than two are known.
+// typicalPace is the median of the shares that members received of what was
+// offered, of two the larger; 0 if less than two are known.
 func (o *Origin) typicalPace() float64 {
 	var all []float64
 	for _, m := range o.members {
-		if best, known := m.pace.recent(); known && m.inStream() {
-			all = append(all, best)
+		if offered, taken, known := m.pace.recent(); known && m.inStream() {
+			all = append(all, taken/offered)
 		}
 	}
 	if len(all) < 2 {
