@@ -127,7 +127,7 @@ func (m *Module) begin(id protocol.PushID, h *protocol.PushHeader) (*Target, err
 
 // Compare holds the next batch against the member's tree. Bit i of data says
 // that the content of entry i is needed, bit i of change that the entry will
-// be made or changed.
+// be made or changed. Its entries belong to the target from then on.
 func (t *Target) Compare(b *protocol.Batch) (data, change []byte, err error) {
 	if b.Number != t.nextBatch || b.First != t.nextEntry {
 		return nil, nil, fmt.Errorf("batch %d with entry %d came when batch %d with entry %d was due", b.Number, b.First, t.nextBatch, t.nextEntry)
@@ -405,7 +405,7 @@ func (t *Target) replace(f *frame, n uint32, e *protocol.Entry, st *fsroot.Stat)
 		t.links.stage(e.Path, off)
 	}
 	if v == verdictData {
-		t.want(n, e, off)
+		t.want(&s, e, off)
 	}
 	return v, nil
 }

@@ -9,27 +9,31 @@ import (
 	"makuo/protocol"
 )
 
-// want notes that entry n needs content. Entries come in rising order.
-func (t *Target) want(n uint32, e *protocol.Entry, off int64) {
+// want notes that the entry of step s needs content. Entries come in rising order.
+func (t *Target) want(s *step, e *protocol.Entry, off int64) {
 	t.space.add(0, e.Size)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.counts.Bytes += e.Size
 	if !t.dry {
-		t.wants.add(n, off)
+		w := want{entry: s.entry, off: off}
+		if len(e.Xattrs) == 0 { // their values may lie in what e was parsed from
+			w.held = &heldStep{s.flags, s.top, s.keep, e}
+		}
+		t.wants.add(w)
 	}
 }
 
 // claim takes the open want n for the caller alone.
-func (t *Target) claim(n uint32) (off int64, ok bool) {
+func (t *Target) claim(n uint32) (claimed want, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w := t.wants.find(n)
 	if w == nil || w.state != wantOpen {
-		return 0, false
+		return want{}, false
 	}
 	w.state = wantBusy
-	return w.off, true
+	return *w, true
 }
 
 // settle ends what claim began. err is a Problem of the path unless fatal.
@@ -85,10 +89,13 @@ func (t *Target) piece(r *planReader, p *protocol.Piece, blockHash uint64) error
 }
 
 // load reads the step and entry of a want.
-func (t *Target) load(r *planReader, off int64) (step, *protocol.Entry, error) {
-	s, err := r.at(off)
+func (t *Target) load(r *planReader, w want) (step, *protocol.Entry, error) {
+	if w.held != nil {
+		return w.held.step(w.entry), w.held.entry, nil
+	}
+	s, err := r.at(w.off)
 	if err != nil {
-		return s, nil, memberError{fmt.Errorf("plan at %d: %w", off, err)}
+		return s, nil, memberError{fmt.Errorf("plan at %d: %w", w.off, err)}
 	}
 	e, err := s.manifestEntry()
 	if err != nil {
@@ -98,11 +105,11 @@ func (t *Target) load(r *planReader, off int64) (step, *protocol.Entry, error) {
 }
 
 func (t *Target) whole(r *planReader, p *protocol.Piece) error {
-	off, ok := t.claim(p.Entry)
+	w, ok := t.claim(p.Entry)
 	if !ok {
 		return nil
 	}
-	s, e, err := t.load(r, off)
+	s, e, err := t.load(r, w)
 	if err != nil {
 		return err
 	}
@@ -177,11 +184,11 @@ func (t *Target) dress(fd int, have uint32, e *protocol.Entry) error {
 // failed drops what there is of a file that the origin can't send: the old one
 // stays, and the origin reports the path.
 func (t *Target) failed(n uint32) error {
-	off, ok := t.claim(n)
+	w, ok := t.claim(n)
 	if !ok {
 		return nil
 	}
-	s, _, err := t.load(newPlanReader(t.stage.plan.f), off)
+	s, _, err := t.load(newPlanReader(t.stage.plan.f), w)
 	if err != nil {
 		return err
 	}

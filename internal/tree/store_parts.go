@@ -39,25 +39,25 @@ func (pf *partFile) closeFile() {
 }
 
 // partOf returns the record of entry n, new if need be.
-func (t *Target) partOf(n uint32) (*partFile, int64) {
+func (t *Target) partOf(n uint32) (*partFile, want) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w := t.wants.find(n)
 	if w == nil || w.state != wantOpen {
-		return nil, 0
+		return nil, want{}
 	}
 	pf := t.parts[n]
 	if pf == nil {
 		pf = new(partFile)
 		t.parts[n] = pf
 	}
-	return pf, w.off
+	return pf, *w
 }
 
 // part takes a Part, End or Void record. Records of an older attempt are passed
 // over, the first of a newer one starts anew.
 func (t *Target) part(r *planReader, p *protocol.Piece, blockHash uint64) error {
-	pf, off := t.partOf(p.Entry)
+	pf, w := t.partOf(p.Entry)
 	if pf == nil {
 		return nil
 	}
@@ -87,7 +87,7 @@ func (t *Target) part(r *planReader, p *protocol.Piece, blockHash uint64) error 
 	if err == nil && !pf.complete() {
 		return nil
 	}
-	s, e, lerr := t.load(r, off)
+	s, e, lerr := t.load(r, w)
 	if lerr != nil {
 		return lerr
 	}

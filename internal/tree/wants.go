@@ -1,14 +1,36 @@
 package tree
 
-import "sort"
+import (
+	"sort"
+
+	"makuo/protocol"
+)
 
 // want is one regular file whose content this member needs. Everything else
 // about it is in the plan.
 type want struct {
 	entry uint32
 	state wantState
-	off   int64 // of its step in the plan
+	off   int64     // of its step in the plan
+	held  *heldStep // that step, where it is in memory too
 }
+
+// heldStep is what the plan says of a want, to spare reading it back.
+type heldStep struct {
+	flags uint8
+	top   uint32
+	keep  int
+	entry *protocol.Entry
+}
+
+// step returns the step that h was made of.
+func (h *heldStep) step(n uint32) step {
+	return step{op: opFile, flags: h.flags, entry: n, top: h.top, keep: h.keep, path: h.entry.Path}
+}
+
+// maxHeldSteps is for how many wants the steps are in memory: more than are open
+// when content keeps up with the manifest. Some 250 bytes each.
+const maxHeldSteps = 32 << 10
 
 type wantState uint8
 
@@ -29,6 +51,7 @@ func (s wantState) settled() bool { return s >= wantDone }
 type wantList struct {
 	chunks []wantChunk
 	n      int // wants, dropped ones too
+	held   int // of them have a heldStep
 }
 
 // wantChunk is a run of wants. It is full but for the last one.
@@ -41,15 +64,21 @@ type wantChunk struct {
 const wantsPerChunk = 512
 
 // add takes the next want; entries come in rising order.
-func (l *wantList) add(entry uint32, off int64) {
+func (l *wantList) add(w want) {
+	if w.held != nil && l.held >= maxHeldSteps {
+		w.held = nil
+	}
+	if w.held != nil {
+		l.held++
+	}
 	c := len(l.chunks) - 1
 	if c < 0 || len(l.chunks[c].wants) == wantsPerChunk || l.chunks[c].wants == nil {
 		l.chunks = append(l.chunks, wantChunk{})
 		c++
 	}
 	k := &l.chunks[c]
-	k.wants = append(k.wants, want{entry: entry, off: off})
-	k.last = entry
+	k.wants = append(k.wants, w)
+	k.last = w.entry
 	k.open++
 	l.n++
 }
@@ -85,8 +114,12 @@ func (l *wantList) isOpen(n uint32) bool {
 
 // settle ends the want of entry n, which is not settled.
 func (l *wantList) settle(n uint32, state wantState) {
-	l.find(n).state = state
-	k := l.chunk(n)
+	w, k := l.find(n), l.chunk(n)
+	w.state = state
+	if w.held != nil {
+		w.held = nil
+		l.held--
+	}
 	if k.open--; k.open == 0 && len(k.wants) == wantsPerChunk {
 		k.wants = nil
 	}
