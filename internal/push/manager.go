@@ -63,6 +63,7 @@ type Manager struct {
 	locks    Locks
 	runs     []*run
 	members  map[streamKey]*memberRun
+	draining []*memberRun // over, with disk work to do
 	pending  []*pendingRun
 	tombs    map[streamKey]*tomb
 	streams  uint32
@@ -428,6 +429,7 @@ func (m *Manager) memberOver(r *memberRun, outcome string) {
 	}
 	m.bury(m.now, r)
 	r.jobs.close()
+	m.drain(r)
 	for k, v := range m.members {
 		if v == r {
 			delete(m.members, k)

@@ -30,6 +30,7 @@ type memberRun struct {
 	blocks *queue[transfer.Complete]
 	wg     sync.WaitGroup // store workers
 	work   sync.WaitGroup // blocks handed to them and not dealt with
+	done   chan struct{}  // closed when all goroutines have ended
 
 	storing atomic.Pointer[tree.Target] // set by the job goroutine, used by the workers
 
@@ -54,10 +55,11 @@ const maxEarlyBatches = 64
 
 func newMemberRun(mgr *Manager, origin protocol.Session, addr netip.AddrPort) *memberRun {
 	r := &memberRun{mgr: mgr, origin: origin, addr: addr, jobs: newQueue[func()](), blocks: newQueue[transfer.Complete](),
-		early: make(map[uint32]transfer.Complete)}
+		early: make(map[uint32]transfer.Complete), done: make(chan struct{})}
 	mgr.wg.Add(1)
 	go func() {
 		defer mgr.wg.Done()
+		defer close(r.done)
 		for {
 			job, ok := r.jobs.take()
 			if !ok {
@@ -82,15 +84,8 @@ func (r *memberRun) poll(now time.Time) time.Time {
 	for _, o := range outs {
 		r.mgr.sendMember(r, o)
 	}
-	for {
-		events := r.m.Events()
-		if len(events) == 0 {
-			return next
-		}
-		for _, e := range events {
-			r.event(e)
-		}
-	}
+	r.handle()
+	return next
 }
 
 func (r *memberRun) event(e Event) {
@@ -114,7 +109,11 @@ func (r *memberRun) begin(h *protocol.PushHeader) {
 	id, module := r.m.ID(), r.mgr.modules[h.Module]
 	r.attempts++
 	attempt := r.attempts
+	earlier := r.mgr.endings(r, h)
 	r.jobs.put(func() {
+		for _, ended := range earlier {
+			<-ended
+		}
 		r.dry = h.Options&protocol.OptDryRun != 0
 		if r.target != nil {
 			r.target.Close() // of an attempt that gave the lock back

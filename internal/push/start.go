@@ -128,8 +128,7 @@ const leastWindow = 1 << 20 // bytes
 // the spool. What they had stored completely is used. Of several, those that
 // hold the others back are parked again.
 func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.Time, sum *Summary, emit func(Note)) {
-	again := *req
-	again.Roster, again.Absent = parked, nil
+	again := lateRequest(req, parked)
 	l, err := m.begin(func(now time.Time) (*run, error) { return m.start(now, &again, r.src.spool) })
 	if err != nil {
 		unserved(parked, err, sum, emit)
@@ -167,6 +166,16 @@ func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.T
 	if len(rest) > 0 {
 		m.late(req, l, rest, since, sum, emit)
 	}
+}
+
+// lateRequest asks for the push that serves the parked members of req. What
+// is in its way is that push itself, at members that have not heard of its end:
+// it is waited for, whatever the user says of other pushes.
+func lateRequest(req *Request, parked []RosterMember) Request {
+	again := *req
+	again.Roster, again.Absent = parked, nil
+	again.Wait = max(req.Wait, req.Timeout, 2*preemptAfter)
+	return again
 }
 
 // start makes the machine of a push and its source: a walk, or a spool that
