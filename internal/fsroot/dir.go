@@ -20,6 +20,7 @@ type Dir struct {
 	pathOnly bool // may be searched but not read
 	refs     atomic.Int32
 	listing  sync.Mutex // the descriptor has one position
+	listed   bool       // that was moved
 }
 
 var (
@@ -92,9 +93,12 @@ func (d *Dir) ReadNames(n *Names) error {
 func (d *Dir) readNames(n *Names, buf []byte) error {
 	d.listing.Lock()
 	defer d.listing.Unlock()
-	if err := sysRewind(d.fd); err != nil {
-		return err
+	if d.listed {
+		if err := sysRewind(d.fd); err != nil {
+			return err
+		}
 	}
+	d.listed = true
 	for {
 		got, err := sysGetdents(d.fd, buf)
 		if err != nil || got == 0 {

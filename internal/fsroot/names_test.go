@@ -114,3 +114,22 @@ func TestNamesMemory(t *testing.T) {
 		t.Error("a huge listing is kept for the next directory")
 	}
 }
+
+// TestNamesAgain lists one open directory twice: the second time it begins anew.
+func TestNamesAgain(t *testing.T) {
+	dir := t.TempDir()
+	r, err := Open(dir)
+	must(t, err)
+	defer r.Close()
+	d, err := r.OpenDir(".")
+	must(t, err)
+	defer d.Close()
+	for _, name := range [...]string{"b", "a"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+		names, err := d.Names()
+		must(t, err)
+		if got := names.Name(0); got != name {
+			t.Errorf("the first of %d names is %q after %q was made", names.Len(), got, name)
+		}
+	}
+}
