@@ -1,8 +1,6 @@
 package push
 
 import (
-	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"time"
 
@@ -30,13 +28,6 @@ type RosterMember struct {
 	Session protocol.Session
 	Name    string // unique in the roster: NAME, or NAME@ADDR where two share a name
 	Addr    netip.AddrPort
-}
-
-// Locker is the origin's own lock on the pushed paths.
-type Locker interface {
-	// Try takes the lock, or says who holds it.
-	Try() (Holder, bool)
-	Release()
 }
 
 // OriginConfig describes one push to its machine.
@@ -173,47 +164,6 @@ func (o *Origin) phase() protocol.Phase {
 	return protocol.PhaseEnd
 }
 
-// Stage is where a push stands, for people and scripts.
-type Stage uint8
-
-// Stages of a push.
-const (
-	StageLock   Stage = iota // asking for locks
-	StageWait                // another push is in the way
-	StageSend                // scan, compare and data, all at once
-	StageFlush               // all is sent: members verify and sync
-	StageCommit              // the decision is taken: members rename
-	StageReport              // results are fetched
-	StageAbort               // members are told to discard
-)
-
-// Stage returns where the push stands.
-func (o *Origin) Stage() Stage {
-	switch {
-	case o.abort != "":
-		return StageAbort
-	case o.state <= originYielding && o.told:
-		return StageWait
-	case o.state <= originYielding:
-		return StageLock
-	case o.state == originStreaming:
-		return StageSend
-	case o.state <= originDeciding:
-		return StageFlush
-	case o.state == originCommitting:
-		return StageCommit
-	}
-	return StageReport
-}
-
-// Waiting returns the origin of the push that is in the way, if one is.
-func (o *Origin) Waiting() string {
-	if o.Stage() == StageWait {
-		return o.blocker.Name
-	}
-	return ""
-}
-
 // Over reports whether the machine has nothing more to say.
 func (o *Origin) Over() bool { return o.state == originOver }
 
@@ -328,69 +278,6 @@ func (o *Origin) ReadEnded(now time.Time) {
 	o.advance(now)
 }
 
-// DecisionWritten says that the decision to commit is on disk, or why it could
-// not be put there.
-func (o *Origin) DecisionWritten(now time.Time, err error) {
-	if o.state != originDeciding {
-		return
-	}
-	if err != nil {
-		o.giveUp(now, fmt.Sprintf("the decision to commit could not be written: %v", err))
-		return
-	}
-	o.commitAt = now
-	o.enter(now, originCommitting)
-	o.emit(EvDecided{})
-	o.advance(now)
-}
-
-// Abort ends the push with nothing changed anywhere, unless the decision is
-// taken. It reports whether it did.
-func (o *Origin) Abort(now time.Time, why string) bool {
-	if o.state >= originDeciding {
-		return false
-	}
-	o.giveUp(now, why)
-	return true
-}
-
-// CutOff ends a push that is decided and cannot be seen to its end: who has not
-// said that it is done is lost, and commits by itself what is staged there.
-func (o *Origin) CutOff(now time.Time, why string) {
-	if o.state == originDeciding {
-		o.commitAt = now // perhaps: the decision may be on disk
-	}
-	for _, m := range o.members {
-		for _, f := range [...]*fetch{m.problems, m.deletes} {
-			if f != nil && !f.done() {
-				o.noLog(m, f, why)
-			}
-		}
-		if m.alive() && m.stage != MemberDone {
-			m.where = m.whereabouts(o)
-			m.maybe = m.stage == MemberStaged && !o.cfg.DryRun
-			m.stage, m.text = MemberLost, why+" before it had said that it is done"
-		}
-	}
-	o.state = originOver
-}
-
-// Fail aborts for a reason of the origin's own, such as a scan that failed.
-func (o *Origin) Fail(now time.Time, why string) { o.Abort(now, why) }
-
-func (o *Origin) giveUp(now time.Time, why string) {
-	o.abort = why
-	o.cfg.Lock.Release()
-	o.repeats = 0
-	for i, m := range o.members {
-		o.s.Drop(i)
-		// What they logged cannot be had: members forget a push that is given up.
-		m.maybe, m.problems, m.deletes = false, nil, nil
-	}
-	o.enter(now, originCollecting)
-	o.advance(now)
-}
-
 // advance moves the push on if what it waits for is there.
 func (o *Origin) advance(now time.Time) {
 	for {
@@ -429,83 +316,6 @@ func (o *Origin) count(is func(*originMember) bool) int {
 		}
 	}
 	return n
-}
-
-func (o *Origin) advanceLocking(now time.Time) {
-	if o.noneLeft(now) {
-		return
-	}
-	h, own := o.cfg.Lock.Try()
-	if !own {
-		o.busy(now, h)
-		return
-	}
-	if o.told && o.count(func(m *originMember) bool { return m.inStream() && m.busy }) == 0 {
-		o.told, o.blocker, o.urgent = false, Holder{}, true // nobody names a push in the way any more
-	}
-	if o.count(func(m *originMember) bool { return m.inStream() && !m.locked }) == 0 {
-		if o.cfg.AllOrNone && (o.cfg.Hopeless || o.count((*originMember).alive) < len(o.members)) {
-			o.giveUp(now, "not every member takes part, and --all-or-none was given")
-			return
-		}
-		o.streamAt = now
-		o.epochs.start(now)
-		for _, m := range o.members {
-			m.hold = hold{}
-		}
-		o.enter(now, originStreaming)
-		o.emit(EvLocked{})
-	}
-}
-
-// busy notes that another push stands in the way. The later of two pushes
-// gives up what it holds, so that no two wait for each other.
-func (o *Origin) busy(now time.Time, h Holder) {
-	if o.state != originLocking {
-		return
-	}
-	o.blocker = h
-	if o.busyAt.IsZero() {
-		o.busyAt = now
-	}
-	if !o.told {
-		o.told = true
-		o.emit(EvWaiting{Holder: h})
-	}
-	if o.impatient(now) {
-		return
-	}
-	if h.ID.Less(o.cfg.ID) {
-		o.cfg.Lock.Release()
-		for _, m := range o.members {
-			m.yielded = false
-		}
-		o.backoff = now.Add(50*time.Millisecond + time.Duration(rand.Int64N(int64(100*time.Millisecond))))
-		o.enter(now, originYielding)
-	}
-}
-
-// impatient gives up when the time to wait for another push is over.
-func (o *Origin) impatient(now time.Time) bool {
-	if !o.told || o.state > originYielding || now.Sub(o.busyAt) < o.cfg.Wait {
-		return false
-	}
-	o.giveUp(now, fmt.Sprintf("%s is pushing to the same paths (push %s); waited %v for it", o.blocker.Name, o.blocker.ID, o.cfg.Wait))
-	return true
-}
-
-func (o *Origin) advanceYielding(now time.Time) {
-	if now.Before(o.backoff) {
-		return
-	}
-	if o.count(func(m *originMember) bool { return m.inStream() && !m.yielded }) > 0 && now.Sub(o.since) < yieldAtMost {
-		return
-	}
-	o.attempt++
-	for _, m := range o.members {
-		m.locked = false
-	}
-	o.enter(now, originLocking)
 }
 
 func (o *Origin) advanceStreaming(now time.Time) {
@@ -551,32 +361,4 @@ func (o *Origin) advanceFlushing(now time.Time) {
 		o.enter(now, originDeciding)
 		o.emit(EvDecide{})
 	}
-}
-
-// anythingToCommit reports whether any staged member would change anything.
-func (o *Origin) anythingToCommit() bool {
-	return o.count(func(m *originMember) bool {
-		return m.stage >= MemberStaged && m.stage <= MemberDone && m.staged.Changed+m.staged.Deleted > 0
-	}) > 0
-}
-
-const nobodyLeft = "no member is left"
-
-// noneLeft aborts a push that has lost all its members.
-func (o *Origin) noneLeft(now time.Time) bool {
-	if o.count((*originMember).inStream) > 0 {
-		return false
-	}
-	o.giveUp(now, nobodyLeft)
-	return true
-}
-
-// collect begins to fetch the members' logs.
-func (o *Origin) collect(now time.Time) {
-	o.cfg.Lock.Release()
-	for _, m := range o.members {
-		m.startFetch(o.cfg.Deletes)
-		m.word = now
-	}
-	o.enter(now, originCollecting)
 }
