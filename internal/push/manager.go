@@ -3,7 +3,6 @@ package push
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -80,13 +79,6 @@ type streamKey struct {
 	origin protocol.Session
 	stream uint32
 }
-
-// maxMemberRuns bounds the pushes a member knows of at a time.
-const maxMemberRuns = 256
-
-// maxAside bounds those of one origin that it takes no part in, or does not
-// know yet whether it does.
-const maxAside = 8
 
 // New returns a Manager and takes over what Recover found.
 func New(cfg Config) *Manager {
@@ -219,146 +211,6 @@ func (m *Manager) state(now time.Time, from netip.AddrPort, origin protocol.Sess
 	m.members[key] = r
 }
 
-// mayJoin reports whether a push can be one of another daemon's that is not
-// known here under another stream.
-func (m *Manager) mayJoin(id protocol.PushID) bool {
-	if _, own := m.cfg.Store.Outcome(id); own {
-		return false
-	}
-	for _, r := range m.members {
-		if r.m.ID() == id {
-			return false
-		}
-	}
-	return true
-}
-
-// makePlace ends the oldest machine that takes no part in its push if there
-// are too many, of one origin or at all; it reports whether there is room.
-func (m *Manager) makePlace(origin protocol.Session) bool {
-	var oldest, oldestHere *memberRun
-	here := 0
-	for _, r := range m.members {
-		if !r.m.aside() {
-			continue
-		}
-		if oldest == nil || r.m.born.Before(oldest.m.born) {
-			oldest = r
-		}
-		if r.origin != origin {
-			continue
-		}
-		here++
-		if oldestHere == nil || r.m.born.Before(oldestHere.m.born) {
-			oldestHere = r
-		}
-	}
-	switch {
-	case here >= maxAside:
-		oldest = oldestHere
-	case len(m.members) < maxMemberRuns:
-		return true
-	case oldest == nil:
-		return false
-	}
-	oldest.m.end("pushed out by newer pushes")
-	m.memberOver(oldest, "pushed out by newer pushes")
-	return true
-}
-
-// smallRoom is what a machine may hold that takes no part, or does not know yet.
-const smallRoom = 1 << 20
-
-// shareRoom divides the receivers' memory among the pushes under way.
-func (m *Manager) shareRoom() {
-	n := 0
-	for _, r := range m.members {
-		if r.m.TakesPart() {
-			n++
-		}
-	}
-	for _, r := range m.members {
-		if r.m.TakesPart() {
-			r.m.r.SetRoom(max(smallRoom, transfer.DefaultRoom/n))
-		}
-	}
-}
-
-// Admit implements Admission for the members' machines.
-func (m *Manager) Admit(id protocol.PushID, h *protocol.PushHeader) (refusal string, holder Holder, ok bool) {
-	switch {
-	case m.cfg.NoReceive:
-		return "it takes no pushes (--no-receive)", Holder{}, false
-	case m.closing:
-		return "it is shutting down", Holder{}, false
-	case m.modules[h.Module] == nil:
-		return fmt.Sprintf("it has no module %q", h.Module), Holder{}, false
-	}
-	if text := m.known(id); text != "" {
-		return text, Holder{}, false
-	}
-	if h, ok := m.tryLock(id, h.Name, h.Module, h.Paths); !ok {
-		return "", h, false
-	}
-	return "", Holder{}, true
-}
-
-// known says, as a refusal, that a push is not new here: what is staged or
-// committed under its id must not be touched by another push of that id.
-func (m *Manager) known(id protocol.PushID) string {
-	for _, p := range m.pending {
-		if p.id() == id {
-			return "a push of this id is staged here since before its daemon was started again; it asks how that ended"
-		}
-	}
-	if o, _ := m.cfg.Store.Outcome(id); o == protocol.OutcomeCommitted {
-		return "a push of this id is committed here already"
-	}
-	return ""
-}
-
-// tryLock takes the lock, ending older pushes that hold it and are undecided or
-// abandoned; a newer one is in the way of an older push whatever its state.
-// Of several holders the oldest is named.
-func (m *Manager) tryLock(id protocol.PushID, name, module string, paths []string) (Holder, bool) {
-	if h, ok := m.locks.Denied(m.now, id); ok {
-		return h, false
-	}
-	var oldest Holder
-	for _, h := range m.locks.Conflicts(id, module, paths) {
-		if !(h.ID.Less(id) && m.preempt(h.ID)) && (oldest.ID.IsZero() || h.ID.Less(oldest.ID)) {
-			oldest = h
-		}
-	}
-	if !oldest.ID.IsZero() {
-		m.locks.Deny(m.now, id, oldest)
-		return oldest, false
-	}
-	m.locks.Hold(id, name, module, paths)
-	return Holder{}, true
-}
-
-// preempt ends a push whose origin is gone; it reports whether it did.
-func (m *Manager) preempt(id protocol.PushID) bool {
-	for _, r := range m.members {
-		if r.m.ID() == id && r.m.Preemptible(m.now) {
-			r.m.Preempt(m.now)
-			m.locks.Release(id)
-			return true
-		}
-	}
-	for _, p := range m.pending {
-		if p.id() == id && p.preempt() {
-			m.locks.Release(id)
-			return true
-		}
-	}
-	return false
-}
-
-// Release implements Admission.
-func (m *Manager) Release(id protocol.PushID) { m.locks.Release(id) }
-
 // Heard notes a sign of life of a member.
 func (m *Manager) Heard(now time.Time, from protocol.Session) {
 	for _, r := range m.runs {
@@ -395,31 +247,6 @@ func (m *Manager) probe(o *Origin, member RosterMember) {
 			})
 		}
 	}()
-}
-
-func (m *Manager) query(from netip.AddrPort, q *protocol.Query) {
-	a := protocol.Answer{Push: q.Push}
-	a.Outcome, a.Origin = m.cfg.Store.Outcome(q.Push)
-	for _, r := range m.runs {
-		if r.o.cfg.ID == q.Push && a.Outcome != protocol.OutcomeCommitted {
-			a.Outcome, a.Origin = protocol.OutcomeRunning, true
-			if r.o.abort != "" {
-				a.Outcome = protocol.OutcomeAborted
-			}
-		}
-	}
-	if a.Outcome != protocol.OutcomeUnknown {
-		m.cfg.Wire.Send(from, protocol.TypeAnswer, &a)
-	}
-}
-
-func (m *Manager) answer(now time.Time, a *protocol.Answer) {
-	for _, r := range m.members {
-		r.m.HandleAnswer(now, a)
-	}
-	for _, p := range m.pending {
-		p.answer(now, a)
-	}
 }
 
 func (m *Manager) memberOver(r *memberRun, outcome string) {
@@ -533,16 +360,6 @@ func (m *Manager) sendMember(r *memberRun, o MemberOut) {
 	case o.Query != nil:
 		m.cfg.Wire.Send(netip.AddrPort{}, protocol.TypeQuery, o.Query)
 		m.ask(o.Query)
-	}
-}
-
-// ask answers a question from this host's own store: a push of ours that a
-// crash cut short may be staged here as well.
-func (m *Manager) ask(q *protocol.Query) {
-	a := protocol.Answer{Push: q.Push}
-	a.Outcome, a.Origin = m.cfg.Store.Outcome(q.Push)
-	if a.Outcome != protocol.OutcomeUnknown {
-		m.cfg.Post(func(now time.Time) { m.answer(now, &a) })
 	}
 }
 
