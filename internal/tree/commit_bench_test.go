@@ -94,6 +94,7 @@ func BenchmarkStageCommit(b *testing.B) {
 	h := &protocol.PushHeader{Module: "default", Name: "o", Options: recursiveDelete, Paths: []string{"."}}
 	batches := benchBatches(b, src, h)
 	content := []byte("some content of a small file, as there are many in a web tree\n")
+	b.ResetTimer()
 	for range b.N {
 		b.StopTimer()
 		dst := openTestModule(b, b.TempDir())
