@@ -189,7 +189,8 @@ func (o *Origin) HandleFeedback(now time.Time, from protocol.Session, fb *protoc
 		m.words++
 		o.words++
 		m.atWord = o.words
-		m.pace.add(fb, o.s.Packets())
+		longest, _ := paceTimes(len(o.members))
+		m.pace.add(fb, o.s.Packets(), longest)
 		o.s.HandleFeedback(now, i, fb)
 	}
 }

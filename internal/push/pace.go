@@ -25,33 +25,39 @@ const (
 	slowRatio    = 3
 	fastRatio    = 2
 	paceEpoch    = 250 * time.Millisecond
-	judgeEvery   = 25 * time.Millisecond  // from the end of the first epoch on
-	paceInterval = 25 * time.Millisecond  // of a measurement, at least
-	paceLongest  = 120 * time.Millisecond // and at most
-	paceSpan     = 75 * time.Millisecond  // of all measurements, at least
-	paceLeast    = 2000                   // packets a second that were sent, else nothing can be told
+	judgeEvery   = 25 * time.Millisecond // from the end of the first epoch on
+	paceInterval = 25 * time.Millisecond // of a measurement, at least
+	paceLongest  = 65 * time.Millisecond // and at most, in a small roster: large ones say less
+	paceCount    = 3                     // measurements at least
+	paceLeast    = 2000                  // packets a second that were sent, else nothing can be told
 )
+
+// paceTimes returns the longest measurement, and the epoch, for a roster of n.
+func paceTimes(n int) (longest, epoch time.Duration) {
+	longest = max(paceLongest, time.Duration(min(n, 100))*10*time.Millisecond)
+	return longest, max(paceEpoch, 2*longest)
+}
 
 // pace is what arrives at one member.
 type pace struct {
 	clock    uint64 // microseconds, of the measurement's begin, by the member's clock
 	received uint32
 	sent     uint32
-	span     [2]time.Duration // measured in this epoch and the one before
-	offered  [2]float64       // packets a second, the fastest sending
-	taken    [2]float64       // and the fastest receiving
+	count    [2]int     // measurements in this epoch and the one before
+	offered  [2]float64 // packets a second, the fastest sending
+	taken    [2]float64 // and the fastest receiving
 }
 
 // add takes a feedback that was heard when sent packets were sent.
-func (p *pace) add(fb *protocol.Feedback, sent uint32) {
+func (p *pace) add(fb *protocol.Feedback, sent uint32, longest time.Duration) {
 	took := time.Duration(fb.Clock-p.clock) * time.Microsecond
 	switch {
 	case p.clock != 0 && fb.Clock >= p.clock && took < paceInterval:
 		return
-	case p.clock != 0 && fb.Clock > p.clock && fb.Received >= p.received && took <= paceLongest:
+	case p.clock != 0 && fb.Clock > p.clock && fb.Received >= p.received && took <= longest:
 		p.offered[0] = max(p.offered[0], float64(sent-p.sent)/took.Seconds())
 		p.taken[0] = max(p.taken[0], float64(fb.Received-p.received)/took.Seconds())
-		p.span[0] += took
+		p.count[0]++
 	}
 	p.clock, p.received, p.sent = fb.Clock, fb.Received, sent
 }
@@ -60,12 +66,12 @@ func (p *pace) add(fb *protocol.Feedback, sent uint32) {
 // too little was measured.
 func (p *pace) recent() (offered, taken float64, known bool) {
 	offered = max(p.offered[0], p.offered[1])
-	return offered, max(p.taken[0], p.taken[1]), p.span[0]+p.span[1] >= paceSpan && offered >= paceLeast
+	return offered, max(p.taken[0], p.taken[1]), p.count[0]+p.count[1] >= paceCount && offered >= paceLeast
 }
 
 func (p *pace) turn() {
 	p.offered, p.taken = [2]float64{0, p.offered[0]}, [2]float64{0, p.taken[0]}
-	p.span = [2]time.Duration{0, p.span[0]}
+	p.count = [2]int{0, p.count[0]}
 }
 
 // epochs are the times after which paces are forgotten.
@@ -81,7 +87,8 @@ func (e *epochs) start(now time.Time) { *e = epochs{began: now, first: true} }
 // said of them, by roster index.
 func (o *Origin) judgePace(now time.Time) map[int]string {
 	e := &o.epochs
-	over := now.Sub(e.began) >= paceEpoch
+	_, epoch := paceTimes(len(o.members))
+	over := now.Sub(e.began) >= epoch
 	if o.state != originStreaming || e.first && !over || now.Sub(e.judged) < judgeEvery {
 		return nil
 	}
