@@ -36,6 +36,7 @@ func (s *Sender) HandleFeedback(now time.Time, member int, fb *protocol.Feedback
 	m := &s.window.members[member]
 	if rtt, ok := s.sample(now, fb); ok && m.in {
 		s.rtt.add(now, rtt)
+		s.rate.turn(member, rtt)
 	}
 	s.progress(m, fb)
 	if !m.in {

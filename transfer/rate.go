@@ -34,9 +34,11 @@ const (
 	sameCapacity  = 1.1                   // two capacities no further apart are the same
 	deepest       = 0.5                   // of the rate: what one cut leaves at least
 	firstProbe    = 0.03                  // growth of the first rounds of a probe
-	bolderProbe   = 0.12                  // the same where no packet was lost
+	bolderProbe   = 0.06                  // the same where no packet was lost
+	doubtful      = 0.9                   // of the last good rate: a queue alone does not lead further down at once
 	slack         = 1.25                  // the rate grows to no more than this times what was achieved
 	startSlack    = 2                     // and at the start to this
+	bound         = 0.75                  // of the rate: a sender that achieves less is not held back by it
 	leastExcess   = 0.015                 // over the stray loss that ever counts
 	flagrant      = 0.25                  // excess that needs fewer samples
 	maxStray      = 0.4                   // more is always congestion
@@ -78,8 +80,7 @@ const (
 //  6. The rate does not grow beyond slack times what was really sent in the
 //     round, leaving out times with nothing to send.
 //
-// It does not promise a fair share against other traffic: it takes what is
-// delivered.
+// See crowd for what it does beside other traffic.
 type rateControl struct {
 	cfg     RateConfig
 	rate    float64
@@ -110,6 +111,7 @@ type rateControl struct {
 	wins     int         // rounds of this probe
 	heard    time.Time
 	start    time.Time
+	crowd    crowd
 }
 
 func (c *rateControl) init(cfg RateConfig, members int, now time.Time) {
@@ -195,11 +197,10 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	if !fresh {
 		return false // go on with the old anchor: see below
 	}
-	if c.phase == rateStart || c.phase == rateProbe {
-		if c.hasty(now, m, last, seq) {
-			return true
-		}
+	if (c.phase == rateStart || c.phase == rateProbe) && c.hasty(now, m, last, seq) {
+		return true
 	}
+	m.note(c.round, c.waiting(now, m)+c.hidden(m))
 	packets, took := here.since(m.from)
 	whole := packets >= minPackets && took >= minSample
 	if m.round != c.round {
@@ -363,8 +364,8 @@ func (c *rateControl) congested(now time.Time, m *rateMember, capacity, loss flo
 	m.loss, m.at = loss, c.rate
 	c.cutBy, c.cutFrom, c.cutIn = m, c.rate, c.phase
 	c.found(max(min(c.rate, capacity), c.rate*deepest))
-	c.set(c.capacity * drain)
-	c.phase, c.bold = rateDrain, firstProbe
+	c.drain(c.capacity*drain, false)
+	c.bold = firstProbe
 	c.begin(now, seq)
 }
 
@@ -400,35 +401,67 @@ func (c *rateControl) next(now time.Time, seq uint32) bool {
 	}
 	switch c.phase {
 	case rateStart:
-		c.good = c.rate
+		c.hold()
+		if c.achieved < c.rate*bound {
+			// The sender's own link or processor is the limit.
+			c.found(c.achieved)
+			c.set(c.achieved * slack)
+			c.cruise(c.pause)
+			break
+		}
 		c.grow(2, startSlack)
 	case rateDrain:
-		c.set(max(c.rate, c.capacity*cruiseAt))
-		c.good = c.rate
+		if !c.drained() {
+			break
+		}
+		if c.crowd.yields {
+			c.capacity, c.pause, c.bold = c.rate, shortCruise, bolderProbe
+		} else {
+			c.set(max(c.rate, c.capacity*cruiseAt))
+		}
+		c.crowd.yields = false
+		c.hold()
 		c.cruise(c.pause)
 	case rateCruise:
-		if c.left--; c.left <= 0 {
-			c.good = c.rate
+		if c.crowded() {
+			c.drain(max(min(c.rate, c.crowd.top*crowdedShare), min(c.rate, c.achieved)*drain), true)
+		} else if c.left--; c.left <= 0 {
+			c.hold()
+			c.calm()
 			c.phase, c.growth, c.wins = rateProbe, c.bold, 0
 			c.grow(1+c.growth, slack)
 		}
 	case rateProbe:
+		if m := c.grew(); m != nil {
+			arrived, _ := c.arrived(m, m.first)
+			c.full(now, arrived, seq)
+			return true
+		}
 		if c.wins++; c.wins >= 2 {
 			c.growth = min(1, 2*c.growth)
 		}
-		c.good = c.rate
-		c.grow(1+c.growth, slack)
+		c.hold()
+		before := c.rate
+		if c.grow(1+c.growth, slack); c.rate == before {
+			c.cruise(longCruise) // the sender's own link or processor is the limit
+		}
 	}
 	c.begin(now, seq)
 	return true
 }
 
+// hold notes that the rate went well, as far as it was used.
+func (c *rateControl) hold() {
+	c.good = min(c.rate, c.achieved)
+	c.crowd.top = max(c.crowd.top, c.good)
+}
+
 // full ends a start or probe that fills a queue: what arrived is the capacity,
-// but a slow clock or scheduler never takes the rate below what was good.
+// but a slow clock or scheduler never takes the rate far below what was good.
 func (c *rateControl) full(now time.Time, arrived float64, seq uint32) {
-	c.found(max(c.good, arrived))
-	c.set(max(c.good*cruiseAt, c.capacity*drain))
-	c.phase, c.bold = rateDrain, bolderProbe
+	c.found(max(c.good*doubtful, min(arrived, c.rate)))
+	c.drain(c.capacity*drain, false)
+	c.bold = bolderProbe
 	c.begin(now, seq)
 }
 

@@ -33,6 +33,7 @@ type rateMember struct {
 	anchored  bool
 	from      mark   // where the next sample begins
 	round     uint32 // of from
+	first     mark   // of round
 	newest    mark
 	judged    uint32        // last round it was judged in
 	least     time.Duration // of its packets on their way, on clocks that differ: see waiting
@@ -40,6 +41,11 @@ type rateMember struct {
 	waits     int           // feedbacks in a row that have seen a queue
 	waitsIn   uint32        // round of them
 	waitsFrom mark          // the feedback before
+	low       time.Duration // the least wait of packets in round lowIn
+	lowIn     uint32
+	before    time.Duration // low before the probe
+	trip      time.Duration // the shortest round trip; 0: none known
+	stood     int           // rounds in a row with a queue
 	stray     float64
 	loss      float64 // in the round judged last
 	at        float64 // and its rate; 0 if none
@@ -61,6 +67,7 @@ func (m *rateMember) anchor(at mark, round uint32, fresh bool) {
 	}
 	if !m.anchored || m.round != round {
 		m.clear()
+		m.first = at
 	}
 	m.anchored, m.round = true, round
 	m.from, m.newest = at, at

@@ -1,0 +1,152 @@
+package transfer
+
+import "time"
+
+const (
+	crowdedQueue  = 3 * time.Millisecond // that a member's packets wait at least, all through a round
+	growingQueue  = 5 * time.Millisecond // that has come in a probe
+	waryQueue     = crowdedQueue / 2     // and where others are suspected already
+	crowdedRounds = 4                    // in a row that call for a drain
+	drainRounds   = 4                    // that do not shorten a queue: it is not our own
+	crowdedStep   = 0.9                  // of the rate, while a queue of others stands
+	crowdedEvery  = 2                    // rounds between two steps
+	waryRounds    = 8                    // without a queue that end a doubt: a TCP stream has grown meanwhile
+	crowdedShare  = 0.5                  // of the highest rate that was held: what is never left to others
+)
+
+// crowd finds out whether others fill a queue that the stream goes through,
+// and yields to them.
+//
+// A rate below the capacity lets a queue of our own run empty within some
+// rounds. One that stands is somebody else's, such as a TCP stream's, which
+// takes what it is left: TCP fills each queue until packets are lost, and these
+// are too few to be told from stray loss. While it stands the rate falls step
+// by step, to half of the highest that was held, and there is no probe. With
+// one such competitor each then has about half.
+//
+// The queue of a round is the least wait of the packets of any of its
+// feedbacks, which leaves out what schedulers and naps add. A machine on which
+// all members run late is no queue: a member's has to stand out from the
+// shortest one.
+type crowd struct {
+	trip   time.Duration // the shortest round trip to any member; 0: none known
+	top    float64       // the highest rate that was held
+	rounds int           // of the drain with a queue that does not shrink
+	queue  time.Duration // of the round before
+	free   int           // and since then without one
+	wary   bool          // others are suspected: without a queue they need time to make one
+	yields bool          // the rate is below what the path was found to carry
+}
+
+// turn takes note of a round trip to a member.
+func (c *rateControl) turn(member int, rtt time.Duration) {
+	if m := &c.members[member]; m.trip == 0 || rtt < m.trip {
+		m.trip = rtt
+	}
+	if c.crowd.trip == 0 || rtt < c.crowd.trip {
+		c.crowd.trip = rtt
+	}
+}
+
+// hidden returns a wait that a member's packets have always had, so that it
+// can't be seen as a change: what its shortest round trip has more than that
+// of others. Hosts of one network are equally far.
+func (c *rateControl) hidden(m *rateMember) time.Duration {
+	if more := m.trip - c.crowd.trip; more >= waryQueue {
+		return more
+	}
+	return 0
+}
+
+// note takes a wait of a member's packets in the round.
+func (m *rateMember) note(round uint32, wait time.Duration) {
+	if m.lowIn != round || wait < m.low {
+		m.low = wait
+	}
+	m.lowIn = round
+}
+
+// stands counts, for each member, the rounds in a row with a queue, and returns
+// the largest count and the longest queue.
+func (c *rateControl) stands() (most int, longest time.Duration) {
+	shortest, known := time.Duration(0), 0
+	for i := range c.members {
+		if m := &c.members[i]; m.lowIn == c.round {
+			if known++; known == 1 || m.low < shortest {
+				shortest = m.low
+			}
+		}
+	}
+	if known == 1 {
+		shortest = 0
+	}
+	least := crowdedQueue
+	if c.crowd.wary {
+		least = waryQueue
+	}
+	for i := range c.members {
+		switch m := &c.members[i]; {
+		case m.lowIn != c.round: // says nothing
+		case m.low-shortest >= least || m.low >= leastQueue:
+			m.stood++
+			most, longest = max(most, m.stood), max(longest, m.low-shortest)
+		default:
+			m.stood = 0
+		}
+	}
+	return most, longest
+}
+
+// calm notes how long the queues are before a probe.
+func (c *rateControl) calm() {
+	for i := range c.members {
+		c.members[i].before = c.members[i].low
+	}
+}
+
+// grew returns a member whose queue has grown since: the probe has found the
+// capacity, though the queue still takes what exceeds it.
+func (c *rateControl) grew() *rateMember {
+	for i := range c.members {
+		if m := &c.members[i]; m.lowIn == c.round && m.low-m.before >= growingQueue {
+			return m
+		}
+	}
+	return nil
+}
+
+// drained ends a round of a drain and reports whether it was the last.
+func (c *rateControl) drained() bool {
+	d := &c.crowd
+	most, queue := c.stands()
+	if most == 0 {
+		d.free++
+		return !d.wary || d.free >= waryRounds
+	}
+	d.free = 0
+	shrinks := queue < d.queue-max(d.queue/16, time.Millisecond)
+	if d.queue = queue; shrinks {
+		return false // it is our own
+	}
+	if d.rounds++; d.rounds < drainRounds {
+		return false
+	}
+	d.wary, d.yields = true, true
+	d.rounds = drainRounds - crowdedEvery
+	c.set(max(min(c.rate, d.top*crowdedShare), c.rate*crowdedStep))
+	return false
+}
+
+// crowded ends a round of a cruise. It reports whether a queue stands though
+// the rate does not feed it.
+func (c *rateControl) crowded() bool {
+	most, _ := c.stands()
+	return most >= crowdedRounds
+}
+
+// drain lowers the rate to what lets a queue of our own run empty.
+func (c *rateControl) drain(rate float64, wary bool) {
+	c.phase = rateDrain
+	c.crowd.rounds, c.crowd.free, c.crowd.queue, c.crowd.wary = 0, 0, 0, wary
+	c.set(rate)
+}
