@@ -186,9 +186,7 @@ func (o *Origin) HandleFeedback(now time.Time, from protocol.Session, fb *protoc
 	m.heard, m.word = now, now
 	m.syncing = fb.Flags&protocol.FlagSyncing != 0
 	if m.inStream() {
-		m.words++
-		o.words++
-		m.atWord = o.words
+		o.word(now, m)
 		longest, _ := paceTimes(len(o.members))
 		m.pace.add(fb, o.s.Packets(), longest)
 		o.s.HandleFeedback(now, i, fb)

@@ -51,8 +51,9 @@ type originMember struct {
 	deletes   *fetch
 	pace      pace
 	hold      hold
-	words     int // feedback while it is in the stream
-	atWord    int // and all members' when the last came
+	words     int       // feedback while it is in the stream
+	atWord    int       // and all members' when the last came
+	counted   time.Time // when that was
 }
 
 func (m *originMember) alive() bool { return m.stage < MemberRefused }

@@ -22,21 +22,24 @@ import "time"
 //  6. A member that is heard now and then, but less than the others, may have
 //     said what is waited for, or is short of processor time: it gets longer.
 const (
-	holdFor   = 250 * time.Millisecond
-	holdShare = 0.1
-	holdLock  = 500 * time.Millisecond // for an answer to the first question
-	forgive   = 0.5
-	flushMore = 0.5                    // of the time that most took to receive the rest and put it on disk
-	halfHeard = 3                      // times as long for a member whose words get lost
-	muteFor   = 150 * time.Millisecond // without feedback, where each of the others has sent
-	muteWords = 4                      // so many: from then on they wait
-	lookEvery = 5 * time.Millisecond
-	lookMost  = 50 * time.Millisecond
+	holdFor    = 250 * time.Millisecond
+	holdShare  = 0.1
+	holdLock   = 500 * time.Millisecond // for an answer to the first question
+	forgive    = 0.5
+	flushMore  = 0.5                    // of the time that most took to receive the rest and put it on disk
+	halfHeard  = 3                      // times as long for a member whose words get lost
+	fewMembers = 7                      // answer each state message
+	muteFor    = 150 * time.Millisecond // without feedback, where each of the others has sent
+	muteWords  = 4                      // so many: from then on they wait
+	wordEvery  = 22 * time.Millisecond  // of a member's feedback: a state message, which is answered, comes every 25 ms
+	lookEvery  = 5 * time.Millisecond
+	lookMost   = 50 * time.Millisecond
 )
 
 // hold is how long the others have waited for a member.
 type hold struct {
 	sum   time.Duration // less what is forgiven
+	began time.Time     // when it was none
 	words int           // feedback of the member before that
 	all   int           // and of all
 }
@@ -65,7 +68,7 @@ func (o *Origin) parking(now time.Time) {
 			continue
 		}
 		why := waits(m)
-		o.held(m, why != "", took)
+		o.held(now, m, why != "", took)
 		switch {
 		case inStream < 2:
 			return
@@ -80,14 +83,26 @@ func (o *Origin) parking(now time.Time) {
 	}
 }
 
+// word counts a member's feedback. What comes in one go, as after a pause, counts
+// once.
+func (o *Origin) word(now time.Time, m *originMember) {
+	if now.Sub(m.counted) < wordEvery {
+		return
+	}
+	m.counted = now
+	m.words++
+	o.words++
+	m.atWord = o.words
+}
+
 // held adds to the time the others waited for m, or forgives some.
-func (o *Origin) held(m *originMember, waited bool, took time.Duration) {
+func (o *Origin) held(now time.Time, m *originMember, waited bool, took time.Duration) {
 	if !waited {
 		m.hold.sum = max(0, m.hold.sum-time.Duration(forgive*float64(took)))
 		return
 	}
 	if m.hold.sum == 0 {
-		m.hold.words, m.hold.all = m.words, o.words
+		m.hold.began, m.hold.words, m.hold.all = now, m.words, o.words
 	}
 	m.hold.sum += took
 }
@@ -103,6 +118,9 @@ func (o *Origin) leastHold(now time.Time, m *originMember, inStream int) time.Du
 	}
 	said := m.words - m.hold.words
 	others := (o.words - m.hold.all - said) / (inStream - 1)
+	if len(o.members) <= fewMembers {
+		others = max(others, int(now.Sub(m.hold.began)/o.every()))
+	}
 	if said > 0 && 5*said < 4*others {
 		least *= halfHeard
 	}
