@@ -32,7 +32,6 @@ type sim struct {
 	heard    []time.Time
 	wakeAt   time.Time
 	every    func(now time.Time)
-	rival    *rival
 	drops    int // packets that a full queue before a port did not take
 }
 

@@ -32,6 +32,11 @@ type Conn interface {
 	// caller's. An error is a *SendError, or net.ErrClosed after Close.
 	Send(*Train) error
 
+	// Queued returns how many bytes of what was sent wait on this host for the
+	// link, with what the kernel adds for its book-keeping; 0 where that is
+	// not known.
+	Queued() int
+
 	// Local returns the address of the unicast socket: the source of all
 	// packets that are sent, and what the beacon names.
 	Local() netip.AddrPort

@@ -251,6 +251,9 @@ func (h *memoryHost) Send(t *Train) error {
 	return nil
 }
 
+// Queued implements Conn.
+func (h *memoryHost) Queued() int { return 0 }
+
 // Local implements Conn.
 func (h *memoryHost) Local() netip.AddrPort { return h.local }
 

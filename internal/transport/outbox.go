@@ -27,7 +27,9 @@ const (
 //  1. The owner fills data trains until Free is 0, then waits for Room.
 //  2. The thread takes the oldest control train; without one, the oldest data
 //     train whose time has come; without one, it waits.
-//  3. A failed send is counted and forgotten: packets may be lost anyway.
+//  3. Data trains also wait while more than backlogTime's worth of what was
+//     sent has not left the host.
+//  4. A failed send is counted and forgotten: packets may be lost anyway.
 //
 // Control trains wait for at most one send and one slice of sleep. The order
 // of data trains is that of Enqueue, whatever their times say. All methods may
@@ -43,6 +45,7 @@ type Outbox struct {
 	data    trainRing
 	stats   OutboxStats
 	closed  bool
+	backlog backlog
 }
 
 // OutboxStats counts what went through an Outbox.
@@ -50,6 +53,7 @@ type OutboxStats struct {
 	Trains, Packets, Bytes uint64        // sent; bytes of UDP payload
 	Dropped                uint64        // trains refused: the queue was full or closed
 	Late                   time.Duration // the longest that a data train waited beyond its time
+	Held                   uint64        // times that data waited for the link to take what it had
 	Errors                 SendErrors    // packets
 }
 
@@ -187,6 +191,10 @@ func (o *Outbox) next(now time.Time) (t *Train, wait time.Duration, open bool) {
 		}
 		o.stats.Late = max(o.stats.Late, now.Sub(at))
 	}
+	if o.backlog.full(o.conn.Queued()) {
+		o.stats.Held++
+		return nil, sleepSlice, true
+	}
 	t = o.data.pop()
 	if o.data.n == len(o.data.slots)/2 {
 		signal(o.room)
@@ -196,11 +204,14 @@ func (o *Outbox) next(now time.Time) (t *Train, wait time.Duration, open bool) {
 
 // send sends a train and counts what became of it.
 func (o *Outbox) send(t *Train) {
-	packets, size := uint64(t.Packets()), uint64(t.Bytes())
+	packets, size, data := uint64(t.Packets()), uint64(t.Bytes()), t.Class == Data
 	err := o.conn.Send(t)
 	t.Release()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if data {
+		o.backlog.sent(time.Now(), int(size))
+	}
 	if err == nil {
 		o.stats.Trains++
 		o.stats.Packets += packets

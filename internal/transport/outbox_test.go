@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,7 +28,11 @@ type slowConn struct {
 	sent []string
 	at   []time.Time
 	err  error
+
+	queued atomic.Int64
 }
+
+func (c *slowConn) Queued() int { return int(c.queued.Load()) }
 
 func (c *slowConn) Send(t *Train) error {
 	p := t.Packet(0)
@@ -50,6 +55,25 @@ func train(class Class, body string) *Train {
 	t := NewTrain(netip.AddrPort{}, class)
 	t.Message(prefix(1), text(body))
 	return t
+}
+
+func TestDataWaitsForTheLinkAndControlDoesNot(t *testing.T) {
+	leak.Check(t)
+	c := &slowConn{entered: make(chan string)}
+	c.queued.Store(leastBacklog + 1)
+	o := NewOutbox(c, OutboxConfig{})
+	o.Enqueue(train(Data, "d0"))
+	for i := range 3 {
+		o.Enqueue(train(Control, fmt.Sprint("c", i)))
+		if got := <-c.entered; got != fmt.Sprint("c", i) {
+			t.Fatalf("sent %s while the link is busy", got)
+		}
+	}
+	c.queued.Store(leastBacklog)
+	if got := <-c.entered; got != "d0" {
+		t.Errorf("sent %s when the link was free", got)
+	}
+	o.Close()
 }
 
 func TestControlGoesFirstAndDataKeepsItsOrder(t *testing.T) {

@@ -282,6 +282,9 @@ func (u *UDP) Recv() (*Inbound, error) {
 // Arrivals implements Conn.
 func (u *UDP) Arrivals() <-chan *Inbound { return u.in }
 
+// Queued implements Conn.
+func (u *UDP) Queued() int { return queued(u.raw) }
+
 // Local implements Conn.
 func (u *UDP) Local() netip.AddrPort { return u.local }
 

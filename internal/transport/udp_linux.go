@@ -110,6 +110,15 @@ func setBuffer(c syscall.Conn, receive bool, size int) (int, error) {
 	return got, err
 }
 
+// queued returns how much of what was sent has not left, socket buffers count.
+func queued(c syscall.RawConn) int {
+	n := 0
+	if err := c.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); err != nil {
+		return 0
+	}
+	return n
+}
+
 // bufferSysctl names what limits a socket buffer.
 func bufferSysctl(receive bool) string {
 	if receive {

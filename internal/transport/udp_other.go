@@ -46,6 +46,8 @@ func bufferSysctl(bool) string { return "kern.ipc.maxsockbuf" }
 
 func dropped(syscall.Conn) uint32 { return 0 }
 
+func queued(syscall.RawConn) int { return 0 }
+
 func canSegment(syscall.Conn) bool { return false }
 
 func coalesce(syscall.Conn) bool { return false }
