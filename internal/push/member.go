@@ -16,7 +16,7 @@ const (
 	queryEvery     = time.Second
 	answerWithin   = 3 * time.Second
 	undecidedFor   = 10 * time.Minute // nobody knows: discard
-	recordPause    = 40 * time.Millisecond
+	recordPause    = 30 * time.Millisecond
 	preemptAfter   = 3 * time.Second       // an origin silent for so long does not keep others from the paths
 	spreadPerHost  = 50 * time.Microsecond // of roster, so that answers do not implode
 	spreadFrom     = 20                    // members
@@ -280,7 +280,7 @@ func (m *Member) Poll(now time.Time) (outs []MemberOut, next time.Time) {
 		}
 		next = earlier(next, m.again.at)
 	}
-	for _, r := range m.log.poll(now, m.st.Stream, m.cfg.Body, max(recordPause, 2*m.st.Every+m.st.RTT)) {
+	for _, r := range m.log.poll(now, m.st.Stream, m.cfg.Body, m.repeatAfter()) {
 		outs = append(outs, MemberOut{Report: r})
 	}
 	next = earlier(next, m.log.next())
@@ -299,6 +299,15 @@ func (m *Member) Poll(now time.Time) (outs []MemberOut, next time.Time) {
 		outs = append(outs, MemberOut{Feedback: fb})
 	}
 	return outs, earlier(next, at)
+}
+
+// repeatAfter returns when a record that was not heard is sent again. What is
+// heard comes with the next state message, in large rosters with one of two.
+func (m *Member) repeatAfter() time.Duration {
+	if m.st.Every > stateEvery {
+		return 2*m.st.Every + m.st.RTT
+	}
+	return max(recordPause, m.st.Every+m.st.RTT)
 }
 
 // earlier returns the earlier of two times; zero is never.
