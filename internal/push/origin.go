@@ -188,7 +188,7 @@ func (o *Origin) HandleFeedback(now time.Time, from protocol.Session, fb *protoc
 	if m.inStream() {
 		o.word(now, m)
 		longest, _ := paceTimes(len(o.members))
-		m.pace.add(fb, o.s.Packets(), longest)
+		m.pace.add(now, fb, o.s.Packets(), longest)
 		o.s.HandleFeedback(now, i, fb)
 	}
 }

@@ -12,10 +12,11 @@ import (
 // parked as well: the rate would come down to what its link takes before it
 // could hold anybody back.
 //
-//  1. A measurement is the time from one feedback to another, by the member's
-//     clock: what was sent meanwhile, and what of it the member received. One
-//     that is long tells nothing: the member was silent, and so was its clock,
-//     or its words were lost.
+//  1. A measurement is the time from one feedback to another: the rate of what
+//     was sent, by this host's clock, and of what the member received, by its
+//     own, so that words which are held up on their way and come in heaps are no
+//     slowness. One that is long tells nothing: the member was silent, and so
+//     was its clock, or its words were lost.
 //  2. Of the last two epochs count the fastest sending that was measured, and the
 //     fastest receiving, so that a pause, however it ends, is no slowness.
 //  3. A member is slow if it received less than a third of that at best, and the
@@ -42,24 +43,26 @@ func paceTimes(n int) (longest, epoch time.Duration) {
 type pace struct {
 	clock    uint64 // microseconds, of the measurement's begin, by the member's clock
 	received uint32
-	sent     uint32
+	heard    time.Time  // the begin
+	sent     uint32     // until then
 	count    [2]int     // measurements in this epoch and the one before
 	offered  [2]float64 // packets a second, the fastest sending
 	taken    [2]float64 // and the fastest receiving
 }
 
 // add takes a feedback that was heard when sent packets were sent.
-func (p *pace) add(fb *protocol.Feedback, sent uint32, longest time.Duration) {
+func (p *pace) add(now time.Time, fb *protocol.Feedback, sent uint32, longest time.Duration) {
+	here := now.Sub(p.heard)
 	took := time.Duration(fb.Clock-p.clock) * time.Microsecond
 	switch {
-	case p.clock != 0 && fb.Clock >= p.clock && took < paceInterval:
+	case p.clock != 0 && fb.Clock >= p.clock && min(took, here) < paceInterval:
 		return
-	case p.clock != 0 && fb.Clock > p.clock && fb.Received >= p.received && took <= longest:
-		p.offered[0] = max(p.offered[0], float64(sent-p.sent)/took.Seconds())
+	case p.clock != 0 && fb.Clock > p.clock && fb.Received >= p.received && max(took, here) <= longest:
+		p.offered[0] = max(p.offered[0], float64(sent-p.sent)/here.Seconds())
 		p.taken[0] = max(p.taken[0], float64(fb.Received-p.received)/took.Seconds())
 		p.count[0]++
 	}
-	p.clock, p.received, p.sent = fb.Clock, fb.Received, sent
+	p.clock, p.received, p.sent, p.heard = fb.Clock, fb.Received, sent, now
 }
 
 // recent returns what was offered and taken in the last two epochs; false if
