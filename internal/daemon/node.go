@@ -382,6 +382,9 @@ func (w *wire) Send(to netip.AddrPort, t protocol.Type, m push.Message) {
 // Room implements push.Wire.
 func (w *wire) Room() int { return w.n.outbox.Free() }
 
+// Waiting implements push.Wire.
+func (w *wire) Waiting() int { return w.n.outbox.Waiting() }
+
 // SendData implements push.Wire.
 func (w *wire) SendData(at time.Time, pkts []protocol.Data) {
 	tr := transport.NewTrain(netip.AddrPort{}, transport.Data)

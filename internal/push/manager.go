@@ -25,6 +25,8 @@ type Wire interface {
 	Send(to netip.AddrPort, t protocol.Type, m Message)
 	// Room returns how many more data trains are taken now.
 	Room() int
+	// Waiting returns how many of the data trains taken are not out yet.
+	Waiting() int
 	// SendData sends data packets to the group in one train, not before at.
 	// The packets are copied.
 	SendData(at time.Time, pkts []protocol.Data)
@@ -73,6 +75,7 @@ type Manager struct {
 	closed   chan struct{} // by Close
 	now      time.Time     // of the event being handled
 	promised time.Time     // when Poll asked to be called
+	underWay underWay
 }
 
 type streamKey struct {
@@ -274,6 +277,7 @@ func (m *Manager) Poll(now time.Time) (next time.Time) {
 		m.promised = next
 	}()
 	m.shareRoom()
+	m.underWay.out(m.cfg.Wire.Waiting())
 	for _, r := range slices.Clone(m.runs) {
 		next = earlier(next, r.poll(now))
 		next = earlier(next, m.sendData(now, r))
@@ -326,6 +330,7 @@ func (m *Manager) sendData(now time.Time, r *run) time.Time {
 			return now.Add(time.Millisecond)
 		}
 		m.cfg.Wire.SendData(at, m.pkts)
+		m.underWay.add(r)
 		r.pull(now)
 	}
 	return time.Time{} // the wire says when there is room again

@@ -26,6 +26,8 @@ func (w *quietWire) Send(_ netip.AddrPort, t protocol.Type, m Message) {
 
 func (w *quietWire) Room() int { return 0 }
 
+func (w *quietWire) Waiting() int { return 0 }
+
 func (w *quietWire) SendData(time.Time, []protocol.Data) {}
 
 func (w *quietWire) Payload() int { return simPayload }

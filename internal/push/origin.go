@@ -45,6 +45,10 @@ type OriginConfig struct {
 	HeaderBlock transfer.Block
 	Sender      *transfer.Sender
 	Lock        Locker
+
+	// Out returns the numbers of packets and of whole blocks that have left
+	// this host; nil: what the Sender gave out has.
+	Out func() (packets, blocks uint32)
 }
 
 type originState uint8
@@ -257,6 +261,14 @@ func (o *Origin) offer(now time.Time, b transfer.Block) {
 	}
 }
 
+// left returns how much of the stream has left this host.
+func (o *Origin) left() (packets, blocks uint32) {
+	if o.cfg.Out != nil {
+		return o.cfg.Out()
+	}
+	return o.s.Packets(), o.s.Blocks()
+}
+
 // DataSent is called after data packets were sent.
 func (o *Origin) DataSent(now time.Time) {
 	if o.readEnd {
@@ -332,7 +344,7 @@ func (o *Origin) advanceStreaming(now time.Time) {
 		o.rest = true
 		o.emit(EvReadRest{})
 	}
-	if o.readEnd && o.s.Blocks() == o.s.Offered() {
+	if _, blocks := o.left(); o.readEnd && blocks == o.s.Offered() {
 		o.enter(now, originFlushing)
 	}
 }

@@ -106,10 +106,11 @@ func (o *Origin) every() time.Duration {
 
 func (o *Origin) states(now time.Time, every time.Duration) []Out {
 	o.stateSeq++
+	packets, blocks := o.left()
 	base := protocol.State{
 		Stream: o.cfg.Stream, Push: o.cfg.ID, Phase: o.phase(), Attempt: o.attempt, Seq: o.stateSeq,
 		Time: o.s.Clock(now), RTT: o.s.RTT(), Every: every, Silence: o.cfg.Timeout,
-		Packets: o.s.Packets(), Blocks: o.s.Blocks(), Batches: o.offered, Digest: o.digest,
+		Packets: packets, Blocks: blocks, Batches: o.offered, Digest: o.digest,
 	}
 	var outs []Out
 	// The heard list goes round: one packet a state message, all of it while

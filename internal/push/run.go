@@ -49,6 +49,18 @@ type run struct {
 	pathErrs int // the origin's own
 	over     bool
 	replay   bool // the manifest is read from the spool
+
+	trains     int    // given to the wire and not out yet
+	packetsOut uint32 // before them
+	blocksOut  uint32
+}
+
+// out returns how much of the stream has left this host.
+func (r *run) out() (packets, blocks uint32) {
+	if r.trains == 0 {
+		return r.s.Packets(), r.s.Blocks()
+	}
+	return r.packetsOut, r.blocksOut
 }
 
 // offered is a data block on its way.

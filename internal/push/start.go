@@ -232,7 +232,7 @@ func (m *Manager) start(now time.Time, req *Request, spooled *spool) (*run, erro
 	opt := req.Header.Options
 	r.o = NewOrigin(OriginConfig{ID: id, Stream: m.streams, DryRun: opt&protocol.OptDryRun != 0, AllOrNone: req.AllOrNone,
 		Hopeless: req.lacking() > 0, Park: park, Deletes: req.Verbose > 0 || opt&protocol.OptDryRun != 0,
-		Wait: req.Wait, Timeout: req.Timeout, Roster: req.Roster, Sender: r.s,
+		Wait: req.Wait, Timeout: req.Timeout, Roster: req.Roster, Sender: r.s, Out: r.out,
 		HeaderBlock: transfer.Block{Kind: kind, Encoded: enc}, Lock: &ownLock{m, id, req.Header.Module, req.Header.Paths}}, now)
 	m.runs = append(m.runs, r)
 	m.share()

@@ -46,6 +46,7 @@ type Outbox struct {
 	stats   OutboxStats
 	closed  bool
 	backlog backlog
+	sending int // data trains on their way into the kernel: 0 or 1
 }
 
 // OutboxStats counts what went through an Outbox.
@@ -114,8 +115,16 @@ func (o *Outbox) Free() int {
 	return len(o.data.slots) - o.data.n
 }
 
+// Waiting returns how many data trains have not been given to the kernel yet.
+func (o *Outbox) Waiting() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.data.n + o.sending
+}
+
 // Room returns the channel that gets a value when the data queue, having been
-// filled beyond it, is down to half again. One value may be left from before.
+// filled beyond it, is down to half again, and when the last of it was sent. One
+// value may be left from before.
 func (o *Outbox) Room() <-chan struct{} { return o.room }
 
 // Stats returns the counters.
@@ -195,7 +204,7 @@ func (o *Outbox) next(now time.Time) (t *Train, wait time.Duration, open bool) {
 		o.stats.Held++
 		return nil, sleepSlice, true
 	}
-	t = o.data.pop()
+	t, o.sending = o.data.pop(), 1
 	if o.data.n == len(o.data.slots)/2 {
 		signal(o.room)
 	}
@@ -210,6 +219,9 @@ func (o *Outbox) send(t *Train) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if data {
+		if o.sending = 0; o.data.n == 0 {
+			signal(o.room)
+		}
 		o.backlog.sent(time.Now(), int(size))
 	}
 	if err == nil {
