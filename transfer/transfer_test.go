@@ -69,7 +69,8 @@ func TestRepairIsBounded(t *testing.T) {
 	for _, loss := range []float64{0, 0.001, 0.01, 0.05, 0.2} {
 		for _, members := range []int{1, 4, 16} {
 			t.Run(fmt.Sprintf("%g of %d", loss, members), func(t *testing.T) {
-				m := newSim(t, simConfig{members: members, blocks: blocks, loss: loss, jitter: 30 * time.Microsecond, delay: 500 * time.Microsecond}, 5)
+				m := newSim(t, simConfig{members: members, blocks: blocks, loss: loss, jitter: 30 * time.Microsecond, delay: 500 * time.Microsecond,
+					rate: RateConfig{Cap: 1e9 / 8}}, 5) // beyond, the jitter would be longer than three packets
 				m.run()
 				m.check()
 				st := m.s.Stats()
@@ -121,7 +122,7 @@ func TestDeadMembersHoldNothingBack(t *testing.T) {
 
 func TestDroppedMemberComesBack(t *testing.T) {
 	lossOf := func(member int) float64 { return []float64{0.02, 0.02, 0}[member] }
-	m := newSim(t, simConfig{members: 3, blocks: 200, lossOf: lossOf}, 2)
+	m := newSim(t, simConfig{members: 3, blocks: 200, lossOf: lossOf, rate: RateConfig{Cap: 1e8 / 8}}, 2)
 	m.at(m.t0.Add(200*time.Millisecond), func() { m.s.Drop(2) })
 	back := false
 	m.every = func(time.Time) {
