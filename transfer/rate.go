@@ -47,7 +47,8 @@ const (
 	sameLoss      = 0.6                   // of the old excess: the loss did not fall with the rate
 	leastQueue    = 20 * time.Millisecond // of waiting on the way: clocks, naps and schedulers are some milliseconds wrong
 	minWaits      = 3                     // feedbacks in a row that show a queue
-	drift         = 5000                  // a clock runs wrong by one part in this
+	unknownWait   = -1
+	drift         = 5000 // a clock runs wrong by one part in this
 )
 
 type ratePhase uint8
@@ -112,6 +113,8 @@ type rateControl struct {
 	heard    time.Time
 	start    time.Time
 	crowd    crowd
+
+	departures *departures // nil: packets leave when they are given out
 }
 
 func (c *rateControl) init(cfg RateConfig, members int, now time.Time) {
@@ -200,7 +203,9 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	if (c.phase == rateStart || c.phase == rateProbe) && c.hasty(now, m, last, seq) {
 		return true
 	}
-	m.note(c.round, c.waiting(now, m)+c.hidden(m))
+	if wait := c.waiting(now, m); wait != unknownWait {
+		m.note(c.round, wait+c.hidden(m))
+	}
 	packets, took := here.since(m.from)
 	whole := packets >= minPackets && took >= minSample
 	if m.round != c.round {
@@ -271,13 +276,22 @@ func (c *rateControl) arrived(m *rateMember, since mark) (float64, bool) {
 
 // waiting returns how long the newest packet that a member has seen was on its
 // way beyond the least such time, by the difference of two clocks that are
-// never set. The least time rises slowly, as one of them may be faster.
+// never set. The least time rises slowly, as one of them may be faster. It is
+// unknownWait where it can't be told when the packet left.
 func (c *rateControl) waiting(now time.Time, m *rateMember) time.Duration {
-	sent, ok := c.log.locate(m.newest.highest)
-	if !ok {
-		return 0
+	var sent time.Time
+	var ok bool
+	if c.departures != nil {
+		sent, ok = c.departures.locate(m.newest.highest)
+	} else {
+		var mark sendMark
+		mark, ok = c.log.locate(m.newest.highest)
+		sent = mark.at
 	}
-	d := time.Duration(m.newest.clock)*time.Microsecond - sent.at.Sub(c.start)
+	if !ok {
+		return unknownWait
+	}
+	d := time.Duration(m.newest.clock)*time.Microsecond - sent.Sub(c.start)
 	least := m.least + now.Sub(m.leastAt)/drift
 	if m.leastAt.IsZero() || d < least {
 		m.least, m.leastAt = d, now

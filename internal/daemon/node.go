@@ -382,8 +382,8 @@ func (w *wire) Send(to netip.AddrPort, t protocol.Type, m push.Message) {
 // Room implements push.Wire.
 func (w *wire) Room() int { return w.n.outbox.Free() }
 
-// Waiting implements push.Wire.
-func (w *wire) Waiting() int { return w.n.outbox.Waiting() }
+// Departed implements push.Wire.
+func (w *wire) Departed(dst []time.Time) []time.Time { return w.n.outbox.Departed(dst) }
 
 // SendData implements push.Wire.
 func (w *wire) SendData(at time.Time, pkts []protocol.Data) {

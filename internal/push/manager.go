@@ -25,8 +25,9 @@ type Wire interface {
 	Send(to netip.AddrPort, t protocol.Type, m Message)
 	// Room returns how many more data trains are taken now.
 	Room() int
-	// Waiting returns how many of the data trains taken are not out yet.
-	Waiting() int
+	// Departed appends when data trains left, one time for each since the last
+	// call, in their order.
+	Departed(dst []time.Time) []time.Time
 	// SendData sends data packets to the group in one train, not before at.
 	// The packets are copied.
 	SendData(at time.Time, pkts []protocol.Data)
@@ -277,7 +278,7 @@ func (m *Manager) Poll(now time.Time) (next time.Time) {
 		m.promised = next
 	}()
 	m.shareRoom()
-	m.underWay.out(m.cfg.Wire.Waiting())
+	m.underWay.out(m.cfg.Wire)
 	for _, r := range slices.Clone(m.runs) {
 		next = earlier(next, r.poll(now))
 		next = earlier(next, m.sendData(now, r))
@@ -299,7 +300,7 @@ func (m *Manager) Poll(now time.Time) (next time.Time) {
 
 // ahead is how far in advance packets are given to the wire, which holds each
 // train back to its time: the loop's timers are a millisecond coarse.
-const ahead = 2 * time.Millisecond
+const ahead = 5 * time.Millisecond
 
 // maxTrain is the largest number of packets of a train.
 const maxTrain = 40

@@ -26,7 +26,7 @@ func (w *quietWire) Send(_ netip.AddrPort, t protocol.Type, m Message) {
 
 func (w *quietWire) Room() int { return 0 }
 
-func (w *quietWire) Waiting() int { return 0 }
+func (w *quietWire) Departed(dst []time.Time) []time.Time { return dst }
 
 func (w *quietWire) SendData(time.Time, []protocol.Data) {}
 

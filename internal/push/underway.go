@@ -1,9 +1,14 @@
 package push
 
+import "time"
+
 // underWay knows how far each stream was when each of the trains was given to
 // the wire that are not out yet. A state message overtakes them: if it counted
 // them as sent, the members would ask for what is still to come.
-type underWay struct{ trains []trainMark }
+type underWay struct {
+	trains []trainMark
+	times  []time.Time // scratch
+}
 
 type trainMark struct {
 	r               *run
@@ -16,15 +21,14 @@ func (u *underWay) add(r *run) {
 	r.trains++
 }
 
-// out says that all trains but the newest few are out.
-func (u *underWay) out(waiting int) {
-	n := len(u.trains) - waiting
-	if n <= 0 {
-		return
-	}
-	for _, t := range u.trains[:n] {
+// out takes note of the trains that have left.
+func (u *underWay) out(w interface{ Departed([]time.Time) []time.Time }) {
+	u.times = w.Departed(u.times[:0])
+	n := min(len(u.times), len(u.trains))
+	for i, t := range u.trains[:n] {
 		t.r.packetsOut, t.r.blocksOut = t.packets, t.blocks
 		t.r.trains--
+		t.r.s.Departed(u.times[i], t.packets)
 	}
 	u.trains = append(u.trains[:0], u.trains[n:]...)
 }

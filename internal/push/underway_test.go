@@ -8,6 +8,11 @@ import (
 	"makuo/transfer"
 )
 
+// departing is a wire whose trains leave as they are told to.
+type departing []time.Time
+
+func (d *departing) Departed(dst []time.Time) []time.Time { return append(dst, *d...) }
+
 func TestStateTellsOnlyWhatIsOut(t *testing.T) {
 	now := time.Unix(1000, 0)
 	r := &run{s: transfer.NewSender(transfer.SenderConfig{Stream: 1, Members: 1, SymbolSize: 1000}, now)}
@@ -35,10 +40,13 @@ func TestStateTellsOnlyWhatIsOut(t *testing.T) {
 		u.add(r)
 	}
 	check("all wait", 0)
-	u.out(3)
+	w := departing{now}
+	u.out(&w)
 	check("one is out", 1)
-	u.out(3)
+	w = nil
+	u.out(&w)
 	check("nothing has changed", 1)
-	u.out(0)
+	w = departing{now, now, now}
+	u.out(&w)
 	check("all are out", 4)
 }

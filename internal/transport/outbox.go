@@ -9,7 +9,7 @@ import (
 
 // Defaults of an Outbox's queues, in trains.
 const (
-	DefaultDataTrains    = 16
+	DefaultDataTrains    = 32
 	DefaultControlTrains = 1024
 )
 
@@ -40,13 +40,13 @@ type Outbox struct {
 	room chan struct{} // to the owner; capacity 1
 	done chan struct{} // closed when the thread has ended
 
-	mu      sync.Mutex // guards all below
-	control trainRing
-	data    trainRing
-	stats   OutboxStats
-	closed  bool
-	backlog backlog
-	sending int // data trains on their way into the kernel: 0 or 1
+	mu       sync.Mutex // guards all below
+	control  trainRing
+	data     trainRing
+	stats    OutboxStats
+	closed   bool
+	backlog  backlog
+	departed []time.Time // of data trains, until somebody asks
 }
 
 // OutboxStats counts what went through an Outbox.
@@ -115,11 +115,14 @@ func (o *Outbox) Free() int {
 	return len(o.data.slots) - o.data.n
 }
 
-// Waiting returns how many data trains have not been given to the kernel yet.
-func (o *Outbox) Waiting() int {
+// Departed appends to dst when data trains were given to the kernel, one time
+// for each since the last call, in their order, and returns the result.
+func (o *Outbox) Departed(dst []time.Time) []time.Time {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.data.n + o.sending
+	dst = append(dst, o.departed...)
+	o.departed = o.departed[:0]
+	return dst
 }
 
 // Room returns the channel that gets a value when the data queue, having been
@@ -204,7 +207,7 @@ func (o *Outbox) next(now time.Time) (t *Train, wait time.Duration, open bool) {
 		o.stats.Held++
 		return nil, sleepSlice, true
 	}
-	t, o.sending = o.data.pop(), 1
+	t = o.data.pop()
 	if o.data.n == len(o.data.slots)/2 {
 		signal(o.room)
 	}
@@ -219,10 +222,11 @@ func (o *Outbox) send(t *Train) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if data {
-		if o.sending = 0; o.data.n == 0 {
+		now := time.Now()
+		if o.departed = append(o.departed, now); o.data.n == 0 {
 			signal(o.room)
 		}
-		o.backlog.sent(time.Now(), int(size))
+		o.backlog.sent(now, int(size))
 	}
 	if err == nil {
 		o.stats.Trains++
