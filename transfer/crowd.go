@@ -5,6 +5,9 @@ import "time"
 const (
 	crowdedQueue  = 3 * time.Millisecond // that a member's packets wait at least, all through a round
 	growingQueue  = 5 * time.Millisecond // that has come in a probe
+	clearQueue    = 8 * time.Millisecond // that needs no other sign
+	fullFor       = 5 * time.Second      // after a loss a short queue may be a full one
+	strayLeast    = 0.002                // stray loss with which a loss is no sign
 	waryQueue     = crowdedQueue / 2     // and where others are suspected already
 	crowdedRounds = 4                    // in a row that call for a drain
 	drainRounds   = 4                    // that do not shorten a queue: it is not our own
@@ -23,6 +26,10 @@ const (
 // are too few to be told from stray loss. While it stands the rate falls step
 // by step, to half of the highest that was held, and there is no probe. With
 // one such competitor each then has about half.
+//
+// A short queue, as fast ports have, counts only where packets were lost of
+// late and no stray loss explains it: one that TCP keeps full overflows now and
+// then.
 //
 // The queue of a round is the least wait of the packets of any of its
 // feedbacks, which leaves out what schedulers and naps add. A machine on which
@@ -68,7 +75,7 @@ func (m *rateMember) note(round uint32, wait time.Duration) {
 
 // stands counts, for each member, the rounds in a row with a queue, and returns
 // the largest count and the longest queue.
-func (c *rateControl) stands() (most int, longest time.Duration) {
+func (c *rateControl) stands(now time.Time) (most int, longest time.Duration) {
 	shortest, known := time.Duration(0), 0
 	for i := range c.members {
 		if m := &c.members[i]; m.lowIn == c.round {
@@ -85,9 +92,12 @@ func (c *rateControl) stands() (most int, longest time.Duration) {
 		least = waryQueue
 	}
 	for i := range c.members {
-		switch m := &c.members[i]; {
+		m := &c.members[i]
+		queue := m.low - shortest
+		full := m.stray < strayLeast && !m.lostAt.IsZero() && now.Sub(m.lostAt) < fullFor
+		switch {
 		case m.lowIn != c.round: // says nothing
-		case m.low-shortest >= least || m.low >= leastQueue:
+		case queue >= clearQueue || queue >= least && full || m.low >= leastQueue:
 			m.stood++
 			most, longest = max(most, m.stood), max(longest, m.low-shortest)
 		default:
@@ -116,9 +126,9 @@ func (c *rateControl) grew() *rateMember {
 }
 
 // drained ends a round of a drain and reports whether it was the last.
-func (c *rateControl) drained() bool {
+func (c *rateControl) drained(now time.Time) bool {
 	d := &c.crowd
-	most, queue := c.stands()
+	most, queue := c.stands(now)
 	if most == 0 {
 		d.free++
 		return !d.wary || d.free >= waryRounds
@@ -139,8 +149,8 @@ func (c *rateControl) drained() bool {
 
 // crowded ends a round of a cruise. It reports whether a queue stands though
 // the rate does not feed it.
-func (c *rateControl) crowded() bool {
-	most, _ := c.stands()
+func (c *rateControl) crowded(now time.Time) bool {
+	most, _ := c.stands(now)
 	return most >= crowdedRounds
 }
 

@@ -41,11 +41,13 @@ const (
 	bound         = 0.75                  // of the rate: a sender that achieves less is not held back by it
 	leastExcess   = 0.015                 // over the stray loss that ever counts
 	flagrant      = 0.25                  // excess that needs fewer samples
+	blatant       = 0.15                  // excess in one feedback that ends a start or probe
 	maxStray      = 0.4                   // more is always congestion
 	fewLost       = 8                     // packets lost at least that tell a loss from another
 	fewPackets    = 200                   // after which half of a loss is believed
 	sameLoss      = 0.6                   // of the old excess: the loss did not fall with the rate
 	leastQueue    = 20 * time.Millisecond // of waiting on the way: clocks, naps and schedulers are some milliseconds wrong
+	quickQueue    = 3 * time.Millisecond  // a shorter one lets the start go on at once
 	minWaits      = 3                     // feedbacks in a row that show a queue
 	unknownWait   = -1
 	drift         = 5000 // a clock runs wrong by one part in this
@@ -197,13 +199,17 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	}
 	last := m.newest
 	m.newest = here
+	if here.loss(last) > 0 {
+		m.lostAt = now
+	}
 	if !fresh {
 		return false // go on with the old anchor: see below
 	}
 	if (c.phase == rateStart || c.phase == rateProbe) && c.hasty(now, m, last, seq) {
 		return true
 	}
-	if wait := c.waiting(now, m); wait != unknownWait {
+	wait := c.waiting(now, m)
+	if wait != unknownWait {
 		m.note(c.round, wait+c.hidden(m))
 	}
 	packets, took := here.since(m.from)
@@ -228,14 +234,18 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	}
 	c.achieved = max(c.achieved, sentRate)
 	m.sample(loss, float64(packets), took)
-	return c.judge(now, m, sentRate, seq, span(rtt))
+	least := span(rtt)
+	if c.phase == rateStart && wait < quickQueue {
+		least = max(minSample, least/2) // no queue can hide what the rate does
+	}
+	return c.judge(now, m, sentRate, seq, least)
 }
 
 // hasty ends a start or probe before its round is over if the member shows
 // that the rate is too high.
 func (c *rateControl) hasty(now time.Time, m *rateMember, last mark, seq uint32) bool {
 	packets, took := m.newest.since(last)
-	if loss := m.newest.loss(last); packets >= manyPackets && took >= leastQueue && loss > m.stray+flagrant {
+	if loss := m.newest.loss(last); packets >= manyPackets && took >= leastQueue && loss > m.stray+blatant {
 		if arrived, ok := c.arrived(m, last); ok {
 			c.congested(now, m, arrived, loss, seq)
 			return true
@@ -425,7 +435,7 @@ func (c *rateControl) next(now time.Time, seq uint32) bool {
 		}
 		c.grow(2, startSlack)
 	case rateDrain:
-		if !c.drained() {
+		if !c.drained(now) {
 			break
 		}
 		if c.crowd.yields {
@@ -437,7 +447,7 @@ func (c *rateControl) next(now time.Time, seq uint32) bool {
 		c.hold()
 		c.cruise(c.pause)
 	case rateCruise:
-		if c.crowded() {
+		if c.crowded(now) {
 			c.drain(max(min(c.rate, c.crowd.top*crowdedShare), min(c.rate, c.achieved)*drain), true)
 		} else if c.left--; c.left <= 0 {
 			c.hold()

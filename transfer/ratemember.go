@@ -46,6 +46,7 @@ type rateMember struct {
 	before    time.Duration // low before the probe
 	trip      time.Duration // the shortest round trip; 0: none known
 	stood     int           // rounds in a row with a queue
+	lostAt    time.Time     // when a loss was reported last
 	stray     float64
 	loss      float64 // in the round judged last
 	at        float64 // and its rate; 0 if none

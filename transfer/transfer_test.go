@@ -70,7 +70,7 @@ func TestRepairIsBounded(t *testing.T) {
 		for _, members := range []int{1, 4, 16} {
 			t.Run(fmt.Sprintf("%g of %d", loss, members), func(t *testing.T) {
 				m := newSim(t, simConfig{members: members, blocks: blocks, loss: loss, jitter: 30 * time.Microsecond, delay: 500 * time.Microsecond,
-					rate: RateConfig{Cap: 1e9 / 8}}, 5) // beyond, the jitter would be longer than three packets
+					link: 1e9 / 8}, 5) // on a faster one the jitter would be longer than three packets
 				m.run()
 				m.check()
 				st := m.s.Stats()
