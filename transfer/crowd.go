@@ -4,6 +4,7 @@ import "time"
 
 const (
 	crowdedQueue  = 3 * time.Millisecond // that a member's packets wait at least, all through a round
+	peakFades     = 0.95                 // each round
 	growingQueue  = 5 * time.Millisecond // that has come in a probe
 	clearQueue    = 8 * time.Millisecond // that needs no other sign
 	fullFor       = 5 * time.Second      // after a loss a short queue may be a full one
@@ -14,6 +15,7 @@ const (
 	crowdedStep   = 0.9                  // of the rate, while a queue of others stands
 	crowdedEvery  = 2                    // rounds between two steps
 	waryRounds    = 8                    // without a queue that end a doubt: a TCP stream has grown meanwhile
+	yieldRounds   = 24                   // the same once others were made room for: their queue comes and goes
 	crowdedShare  = 0.5                  // of the highest rate that was held: what is never left to others
 )
 
@@ -37,7 +39,7 @@ const (
 // shortest one.
 type crowd struct {
 	trip   time.Duration // the shortest round trip to any member; 0: none known
-	top    float64       // the highest rate that was held
+	top    float64       // the highest rate that was held of late, see peak
 	rounds int           // of the drain with a queue that does not shrink
 	queue  time.Duration // of the round before
 	free   int           // and since then without one
@@ -107,6 +109,15 @@ func (c *rateControl) stands(now time.Time) (most int, longest time.Duration) {
 	return most, longest
 }
 
+// peak takes note of a rate that was held. An older one is forgotten soon: the
+// first packets of a push may pass a shaped link much faster than it lets more
+// through. The round's mean counts: single samples scatter.
+func (c *rateControl) peak(seq uint32) {
+	if mean, _, ok := c.log.between(c.first, seq); ok {
+		c.crowd.top = max(c.crowd.top*peakFades, min(c.rate, mean))
+	}
+}
+
 // calm notes how long the queues are before a probe.
 func (c *rateControl) calm() {
 	for i := range c.members {
@@ -131,7 +142,7 @@ func (c *rateControl) drained(now time.Time) bool {
 	most, queue := c.stands(now)
 	if most == 0 {
 		d.free++
-		return !d.wary || d.free >= waryRounds
+		return !d.wary || d.free >= yieldRounds || d.free >= waryRounds && !d.yields
 	}
 	d.free = 0
 	shrinks := queue < d.queue-max(d.queue/16, time.Millisecond)

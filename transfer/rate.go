@@ -425,7 +425,7 @@ func (c *rateControl) next(now time.Time, seq uint32) bool {
 	}
 	switch c.phase {
 	case rateStart:
-		c.hold()
+		c.hold(seq)
 		if c.achieved < c.rate*bound {
 			// The sender's own link or processor is the limit.
 			c.found(c.achieved)
@@ -444,13 +444,14 @@ func (c *rateControl) next(now time.Time, seq uint32) bool {
 			c.set(max(c.rate, c.capacity*cruiseAt))
 		}
 		c.crowd.yields = false
-		c.hold()
+		c.hold(seq)
 		c.cruise(c.pause)
 	case rateCruise:
+		c.peak(seq)
 		if c.crowded(now) {
 			c.drain(max(min(c.rate, c.crowd.top*crowdedShare), min(c.rate, c.achieved)*drain), true)
 		} else if c.left--; c.left <= 0 {
-			c.hold()
+			c.hold(seq)
 			c.calm()
 			c.phase, c.growth, c.wins = rateProbe, c.bold, 0
 			c.grow(1+c.growth, slack)
@@ -464,7 +465,7 @@ func (c *rateControl) next(now time.Time, seq uint32) bool {
 		if c.wins++; c.wins >= 2 {
 			c.growth = min(1, 2*c.growth)
 		}
-		c.hold()
+		c.hold(seq)
 		before := c.rate
 		if c.grow(1+c.growth, slack); c.rate == before {
 			c.cruise(longCruise) // the sender's own link or processor is the limit
@@ -475,9 +476,9 @@ func (c *rateControl) next(now time.Time, seq uint32) bool {
 }
 
 // hold notes that the rate went well, as far as it was used.
-func (c *rateControl) hold() {
+func (c *rateControl) hold(seq uint32) {
 	c.good = min(c.rate, c.achieved)
-	c.crowd.top = max(c.crowd.top, c.good)
+	c.peak(seq)
 }
 
 // full ends a start or probe that fills a queue: what arrived is the capacity,
