@@ -57,6 +57,16 @@ var (
 // protocol.MaxBlock, which content of up to MaxBlock - HashLen never is. Any
 // goroutine may call it.
 func EncodeBlock(kind protocol.BlockKind, content, dst []byte) (protocol.BlockKind, []byte, error) {
+	return encode(kind, content, dst, compressible)
+}
+
+// StoreBlock is EncodeBlock without compression: where the processor is what
+// holds a stream back, that only costs.
+func StoreBlock(kind protocol.BlockKind, content, dst []byte) (protocol.BlockKind, []byte, error) {
+	return encode(kind, content, dst, func([]byte) bool { return false })
+}
+
+func encode(kind protocol.BlockKind, content, dst []byte, compress func([]byte) bool) (protocol.BlockKind, []byte, error) {
 	kind = kind.Base()
 	if len(content) == 0 || len(content) > protocol.MaxContent {
 		return kind, dst, fmt.Errorf("encode block: %d bytes of content, 1 to %d are possible", len(content), protocol.MaxContent)
@@ -64,7 +74,7 @@ func EncodeBlock(kind protocol.BlockKind, content, dst []byte) (protocol.BlockKi
 	start := len(dst)
 	dst = binary.BigEndian.AppendUint64(dst, xxhash.Sum64(content))
 	payload := len(dst)
-	if compressible(content) {
+	if compress(content) {
 		dst = zstdEncoder().EncodeAll(content, dst)
 		if len(dst)-payload < len(content)-len(content)/leastGain {
 			kind |= protocol.BlockZstd

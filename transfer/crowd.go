@@ -16,6 +16,8 @@ const (
 	crowdedEvery  = 2                    // rounds between two steps
 	waryRounds    = 8                    // without a queue that end a doubt: a TCP stream has grown meanwhile
 	yieldRounds   = 24                   // the same once others were made room for: their queue comes and goes
+	yieldTime     = 2 * time.Second      // or, as rounds of large rosters are long
+	twice         = 2                    // rounds in a row with a queue of one member that count: one of many is late now and then
 	crowdedShare  = 0.5                  // of the highest rate that was held: what is never left to others
 )
 
@@ -43,17 +45,29 @@ type crowd struct {
 	rounds int           // of the drain with a queue that does not shrink
 	queue  time.Duration // of the round before
 	free   int           // and since then without one
+	since  time.Time     // the first of these
 	wary   bool          // others are suspected: without a queue they need time to make one
 	yields bool          // the rate is below what the path was found to carry
 }
 
 // turn takes note of a round trip to a member.
 func (c *rateControl) turn(member int, rtt time.Duration) {
-	if m := &c.members[member]; m.trip == 0 || rtt < m.trip {
+	m := &c.members[member]
+	if m.turn = rtt; m.trip == 0 || rtt < m.trip {
 		m.trip = rtt
 	}
 	if c.crowd.trip == 0 || rtt < c.crowd.trip {
 		c.crowd.trip = rtt
+	}
+}
+
+// away forgets how near a member was that is out of the stream.
+func (c *rateControl) away(member int) {
+	c.members[member].trip, c.crowd.trip = 0, 0
+	for i := range c.members {
+		if t := c.members[i].trip; t > 0 && (c.crowd.trip == 0 || t < c.crowd.trip) {
+			c.crowd.trip = t
+		}
 	}
 }
 
@@ -78,16 +92,16 @@ func (m *rateMember) note(round uint32, wait time.Duration) {
 // stands counts, for each member, the rounds in a row with a queue, and returns
 // the largest count and the longest queue.
 func (c *rateControl) stands(now time.Time) (most int, longest time.Duration) {
-	shortest, known := time.Duration(0), 0
+	shortest, known, only := time.Duration(0), 0, 0
 	for i := range c.members {
 		if m := &c.members[i]; m.lowIn == c.round {
 			if known++; known == 1 || m.low < shortest {
-				shortest = m.low
+				shortest, only = m.low, i
 			}
 		}
 	}
 	if known == 1 {
-		shortest = 0
+		shortest = c.hidden(&c.members[only]) // nobody to compare with
 	}
 	least := crowdedQueue
 	if c.crowd.wary {
@@ -118,10 +132,20 @@ func (c *rateControl) peak(seq uint32) {
 	}
 }
 
+// firstPeak takes the capacity where no rate was held yet.
+func (c *rateControl) firstPeak() {
+	if c.crowd.top == 0 {
+		c.crowd.top = c.capacity
+	}
+}
+
 // calm notes how long the queues are before a probe.
 func (c *rateControl) calm() {
 	for i := range c.members {
-		c.members[i].before = c.members[i].low
+		m := &c.members[i]
+		if m.before = m.low; m.lowIn == 0 {
+			m.before = maxRTT // never seen: nothing has grown
+		}
 	}
 }
 
@@ -140,9 +164,11 @@ func (c *rateControl) grew() *rateMember {
 func (c *rateControl) drained(now time.Time) bool {
 	d := &c.crowd
 	most, queue := c.stands(now)
-	if most == 0 {
-		d.free++
-		return !d.wary || d.free >= yieldRounds || d.free >= waryRounds && !d.yields
+	if most < twice {
+		if d.free++; d.free == 1 {
+			d.since = now
+		}
+		return !d.wary || d.free >= yieldRounds || d.free >= waryRounds && !d.yields || now.Sub(d.since) >= yieldTime
 	}
 	d.free = 0
 	shrinks := queue < d.queue-max(d.queue/16, time.Millisecond)

@@ -34,6 +34,7 @@ func (s *Sender) HandleFeedback(now time.Time, member int, fb *protocol.Feedback
 		highest = s.seq
 	}
 	m := &s.window.members[member]
+	s.rate.members[member].turn = 0
 	if rtt, ok := s.sample(now, fb); ok && m.in {
 		s.rtt.add(now, rtt)
 		s.rate.turn(member, rtt)

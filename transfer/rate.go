@@ -50,7 +50,8 @@ const (
 	quickQueue    = 3 * time.Millisecond  // a shorter one lets the start go on at once
 	minWaits      = 3                     // feedbacks in a row that show a queue
 	unknownWait   = -1
-	drift         = 5000 // a clock runs wrong by one part in this
+	turnSlack     = 5 * time.Millisecond // by which round trips are shorter than waits, for want of luck
+	drift         = 5000                 // a clock runs wrong by one part in this
 )
 
 type ratePhase uint8
@@ -144,6 +145,7 @@ func (c *rateControl) setMembers(n int) { c.in = n }
 // dropped takes a member out. If the rate was cut for its sake, the others may
 // take much more: the start begins anew from where the rate is.
 func (c *rateControl) dropped(member int) {
+	c.away(member)
 	if m := &c.members[member]; c.cutBy == m || c.fullBy == m {
 		c.cutBy, c.fullBy, c.anew = nil, nil, true
 	}
@@ -278,7 +280,7 @@ func (c *rateControl) arrived(m *rateMember, since mark) (float64, bool) {
 	a, okA := c.log.locate(since.highest)
 	b, okB := c.log.locate(m.newest.highest)
 	_, took := m.newest.since(since)
-	if !okA || !okB || took < time.Millisecond || !since.heard.After(c.log.began) {
+	if !okA || !okB || took < time.Millisecond || c.log.idling() || !since.heard.After(c.log.began) {
 		return 0, false
 	}
 	return float64(b.bytes-a.bytes) * (1 - m.newest.loss(since)) / (1 - min(m.stray, maxStray)) / took.Seconds(), true
@@ -288,6 +290,10 @@ func (c *rateControl) arrived(m *rateMember, since mark) (float64, bool) {
 // way beyond the least such time, by the difference of two clocks that are
 // never set. The least time rises slowly, as one of them may be faster. It is
 // unknownWait where it can't be told when the packet left.
+//
+// Where all that has left was seen there is no wait: the member's clock runs on
+// while nothing is sent. And no wait is longer than the round trip has become:
+// a clock that stood still, as in a virtual machine that was moved, is no queue.
 func (c *rateControl) waiting(now time.Time, m *rateMember) time.Duration {
 	var sent time.Time
 	var ok bool
@@ -301,13 +307,28 @@ func (c *rateControl) waiting(now time.Time, m *rateMember) time.Duration {
 	if !ok {
 		return unknownWait
 	}
+	if c.seen(m.newest.highest) {
+		return 0
+	}
 	d := time.Duration(m.newest.clock)*time.Microsecond - sent.Sub(c.start)
 	least := m.least + now.Sub(m.leastAt)/drift
 	if m.leastAt.IsZero() || d < least {
 		m.least, m.leastAt = d, now
 		return 0
 	}
-	return d - least
+	if wait := d - least; m.turn == 0 {
+		return wait
+	} else {
+		return min(wait, m.turn-m.trip+turnSlack)
+	}
+}
+
+// seen reports whether nothing has left the host behind the packet before next.
+func (c *rateControl) seen(next uint32) bool {
+	if d := c.departures; d != nil {
+		return !before(next, d.marks[(d.n-1)%departMarks].next)
+	}
+	return c.log.idling() && !before(next, c.log.next)
 }
 
 // judge weighs a member's samples of the round.
@@ -388,6 +409,7 @@ func (c *rateControl) congested(now time.Time, m *rateMember, capacity, loss flo
 	m.loss, m.at = loss, c.rate
 	c.cutBy, c.cutFrom, c.cutIn = m, c.rate, c.phase
 	c.found(max(min(c.rate, capacity), c.rate*deepest))
+	c.firstPeak()
 	c.drain(c.capacity*drain, false)
 	c.bold = firstProbe
 	c.begin(now, seq)
@@ -458,7 +480,10 @@ func (c *rateControl) next(now time.Time, seq uint32) bool {
 		}
 	case rateProbe:
 		if m := c.grew(); m != nil {
-			arrived, _ := c.arrived(m, m.first)
+			arrived, ok := c.arrived(m, m.first)
+			if !ok {
+				arrived = c.good
+			}
 			c.full(now, arrived, seq)
 			return true
 		}
@@ -485,6 +510,7 @@ func (c *rateControl) hold(seq uint32) {
 // but a slow clock or scheduler never takes the rate far below what was good.
 func (c *rateControl) full(now time.Time, arrived float64, seq uint32) {
 	c.found(max(c.good*doubtful, min(arrived, c.rate)))
+	c.firstPeak()
 	c.drain(c.capacity*drain, false)
 	c.bold = bolderProbe
 	c.begin(now, seq)

@@ -47,6 +47,7 @@ type rateMember struct {
 	trip      time.Duration // the shortest round trip; 0: none known
 	stood     int           // rounds in a row with a queue
 	lostAt    time.Time     // when a loss was reported last
+	turn      time.Duration // the round trip of the newest feedback; 0: not known
 	stray     float64
 	loss      float64 // in the round judged last
 	at        float64 // and its rate; 0 if none

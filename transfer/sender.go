@@ -263,6 +263,18 @@ func (s *Sender) Blocks() uint32 { return s.cur }
 // Offered returns the number of blocks offered.
 func (s *Sender) Offered() uint32 { return s.next }
 
+// Unsent returns the encoded bytes of blocks none of whose symbols was sent.
+func (s *Sender) Unsent() int64 {
+	id := s.cur
+	if s.curSym > 0 {
+		id++
+	}
+	if id >= s.next {
+		return 0
+	}
+	return int64(s.window.total - s.offset(id))
+}
+
 // Packets returns the sequence number of the next packet, for State.Packets.
 func (s *Sender) Packets() uint32 { return s.seq }
 

@@ -17,6 +17,7 @@ type sendLog struct {
 	last   time.Time // of the last packet or pause
 	began  time.Time // end of the last pause
 	paused bool
+	next   uint32 // sequence number behind the last
 }
 
 type sendMark struct {
@@ -44,7 +45,7 @@ func (l *sendLog) add(now time.Time, seq uint32, bytes int) {
 	} else {
 		l.busy += max(0, now.Sub(l.last))
 	}
-	l.paused, l.last = false, now
+	l.paused, l.last, l.next = false, now, seq+1
 	if l.n == 0 || now.Sub(l.mark(l.n-1).at) >= logEvery {
 		l.marks[l.n%logSize] = sendMark{seq: seq, bytes: l.bytes, busy: l.busy, at: now}
 		l.n++

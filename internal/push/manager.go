@@ -77,6 +77,7 @@ type Manager struct {
 	now      time.Time     // of the event being handled
 	promised time.Time     // when Poll asked to be called
 	underWay underWay
+	turn     int // of the pushes, see sendData
 }
 
 type streamKey struct {
@@ -279,9 +280,12 @@ func (m *Manager) Poll(now time.Time) (next time.Time) {
 	}()
 	m.shareRoom()
 	m.underWay.out(m.cfg.Wire)
-	for _, r := range slices.Clone(m.runs) {
+	m.turn++
+	runs := slices.Clone(m.runs)
+	for i := range runs {
+		r := runs[(i+m.turn)%len(runs)]
 		next = earlier(next, r.poll(now))
-		next = earlier(next, m.sendData(now, r))
+		next = earlier(next, m.sendData(now, r, (m.cfg.Wire.Room()+len(runs)-1)/len(runs)))
 		if r.o.urgent {
 			next = earlier(next, r.poll(now)) // the last packet is out
 		}
@@ -305,10 +309,14 @@ const ahead = 5 * time.Millisecond
 // maxTrain is the largest number of packets of a train.
 const maxTrain = 40
 
-// sendData gives the wire what the stream's pacing allows.
-func (m *Manager) sendData(now time.Time, r *run) time.Time {
+// sendData gives the wire what the stream's pacing allows, in at most the given
+// number of trains: the pushes of a daemon take turns.
+func (m *Manager) sendData(now time.Time, r *run, most int) time.Time {
 	defer r.o.DataSent(now)
-	for m.cfg.Wire.Room() > 0 {
+	for ; m.cfg.Wire.Room() > 0; most-- {
+		if most == 0 {
+			return now // others first
+		}
 		at := r.s.Poll(now)
 		if at.IsZero() {
 			return time.Time{}

@@ -142,6 +142,7 @@ func (r *run) pull(now time.Time) {
 		moved := r.pullScan(now)
 		moved = r.pullRead(now) || moved
 		if !moved {
+			r.src.pace(r.s.Unsent(), r.s.Rate())
 			return
 		}
 	}

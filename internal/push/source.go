@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -31,6 +32,18 @@ type source struct {
 	spool   *spool
 
 	entries atomic.Uint64 // scanned
+	ahead   atomic.Bool   // of the wire, see aheadTime
+}
+
+// aheadTime is how long the wire is to be busy with what is read already for
+// further blocks to be compressed. If it is less, reading and compressing can't
+// keep up with the wire: the content goes as it is, which fills the wire sooner.
+// So as much is compressed as the processor has time for.
+const aheadTime = 30 * time.Millisecond
+
+// pace says how many encoded bytes wait for a wire of that rate (bytes a second).
+func (s *source) pace(unsent, rate int64) {
+	s.ahead.Store(float64(unsent) >= float64(rate)*aheadTime.Seconds())
 }
 
 // scanItem is a batch, or the end of the scan.
@@ -198,7 +211,11 @@ func (p *packer) flush() {
 	if len(p.buf) == 0 {
 		return
 	}
-	kind, enc, err := transfer.EncodeBlock(protocol.BlockData, p.buf, takeBytes())
+	encode := transfer.StoreBlock
+	if p.s.ahead.Load() {
+		encode = transfer.EncodeBlock
+	}
+	kind, enc, err := encode(protocol.BlockData, p.buf, takeBytes())
 	if err != nil {
 		p.give(readItem{err: err})
 		return

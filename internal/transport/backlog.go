@@ -8,12 +8,18 @@ import "time"
 const (
 	backlogTime  = 2 * time.Millisecond
 	leastBacklog = 32 << 10              // bytes: some trains on slow links
+	mostBacklog  = 16 * time.Millisecond // where less lets the link run dry
 	backlogSpan  = 20 * time.Millisecond // over which the rate is taken
 )
 
 // backlog finds out how many bytes may wait.
+//
+// Some links take what waits in gulps, and a busy machine comes late to refill:
+// where the link has run dry though data was held back, twice as much may wait.
 type backlog struct {
 	limit int
+	held  bool // at the last look
+	dry   bool // since
 	since time.Time
 	bytes int // sent since
 }
@@ -25,10 +31,21 @@ func (b *backlog) sent(now time.Time, bytes int) {
 	if took < backlogSpan {
 		return
 	}
-	b.limit = max(leastBacklog, int(float64(b.bytes)*backlogTime.Seconds()/took.Seconds()))
-	b.since, b.bytes = now, 0
+	rate := float64(b.bytes) / took.Seconds()
+	limit := max(leastBacklog, int(rate*backlogTime.Seconds()))
+	if b.dry {
+		limit = max(limit, min(2*b.limit, max(2*leastBacklog, int(rate*mostBacklog.Seconds()))))
+	} else {
+		limit = max(limit, b.limit*9/10)
+	}
+	b.limit = limit
+	b.since, b.bytes, b.dry = now, 0, false
 }
 
 // full reports whether no more is to be given to the kernel while it has so
 // many bytes.
-func (b *backlog) full(queued int) bool { return queued > max(b.limit, leastBacklog) }
+func (b *backlog) full(queued int) bool {
+	b.dry = b.dry || b.held && queued == 0
+	b.held = queued > max(b.limit, leastBacklog)
+	return b.held
+}
