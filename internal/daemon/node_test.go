@@ -92,9 +92,9 @@ func testLoss(t *testing.T, l []*machine) {
 	c.harm(transport.Chaos(0.05, 0.03, 0.01, 2*time.Millisecond))
 	req := paths("loss")
 	req.Delete = true
-	s := a.push(req, nil).exits(t, control.ExitOK)
-	if s.Done != 3 || s.BytesRepaired == 0 {
-		t.Errorf("%d done, %d bytes repaired", s.Done, s.BytesRepaired)
+	first := a.push(req, nil)
+	if s := first.exits(t, control.ExitOK); s.Done != 3 || s.BytesRepaired == 0 {
+		t.Errorf("%d done, %d bytes repaired:\n%s", s.Done, s.BytesRepaired, first)
 	}
 	same(t, "loss", l...)
 

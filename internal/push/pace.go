@@ -21,7 +21,8 @@ import (
 //     fastest receiving, so that a pause, however it ends, is no slowness.
 //  3. A member is slow if it received less than a third of that at best, and the
 //     median of the members half of it at least: if all are so, the machine is
-//     slow, or a link they share.
+//     slow, or a link they share. One that speaks and received nothing at all
+//     has no processor time: a slow link lets something through.
 const (
 	slowRatio    = 3
 	fastRatio    = 2
@@ -30,7 +31,7 @@ const (
 	paceInterval = 25 * time.Millisecond // of a measurement, at least
 	paceLongest  = 65 * time.Millisecond // and at most, in a small roster: large ones say less
 	paceCount    = 3                     // measurements at least
-	paceLeast    = 2000                  // packets a second that were sent, else nothing can be told
+	paceLeast    = 4000                  // packets a second that were sent, else nothing can be told
 )
 
 // paceTimes returns the longest measurement, and the epoch, for a roster of n.
@@ -103,7 +104,7 @@ func (o *Origin) judgePace(now time.Time) map[int]string {
 		if over {
 			m.pace.turn()
 		}
-		if known && m.inStream() && typical*fastRatio >= 1 && taken*slowRatio < offered {
+		if known && m.inStream() && typical*fastRatio >= 1 && taken > 0 && taken*slowRatio < offered {
 			if slow == nil {
 				slow = make(map[int]string)
 			}
