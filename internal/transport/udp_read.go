@@ -89,7 +89,7 @@ const (
 	shortNap   = 500 * time.Microsecond
 	longNap    = 2 * time.Millisecond
 	leastNap   = 50 * time.Microsecond
-	manyForNap = 64 // packets
+	manyForNap = 4 // packets
 )
 
 // nap returns how long to leave the socket alone after the given packets and
