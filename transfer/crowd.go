@@ -132,13 +132,6 @@ func (c *rateControl) peak(seq uint32) {
 	}
 }
 
-// firstPeak takes the capacity where no rate was held yet.
-func (c *rateControl) firstPeak() {
-	if c.crowd.top == 0 {
-		c.crowd.top = c.capacity
-	}
-}
-
 // calm notes how long the queues are before a probe.
 func (c *rateControl) calm() {
 	for i := range c.members {
