@@ -41,9 +41,23 @@ const packetOverhead = protocol.DataOverhead + ipUDP
 
 const ipUDP = 28
 
-// trainTime bounds the length of a train of packets: no more is sent back to
-// back than max(one packet, rate x trainTime).
-const trainTime = 250 * time.Microsecond
+// A train is what is sent back to back. It takes trainTime of the rate, and at
+// slow rates up to longTrainTime as long as that is no more than longTrain: what
+// every packet costs a processor falls with the length of the train, in the
+// sender and in all receivers, and the smallest buffers of switches are ten
+// times as large.
+const (
+	trainTime     = 250 * time.Microsecond
+	longTrainTime = time.Millisecond
+	longTrain     = 12 << 10 // bytes
+)
+
+// trainBytes returns how many bytes a train has at most at a rate in bytes a
+// second; a single packet may always be sent.
+func trainBytes(rate int64) int64 {
+	of := func(d time.Duration) int64 { return int64(float64(rate) * d.Seconds()) }
+	return max(of(trainTime), min(of(longTrainTime), longTrain))
+}
 
 // before reports whether sequence number a comes before b, across wrapping.
 func before(a, b uint32) bool { return int32(a-b) < 0 }

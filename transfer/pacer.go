@@ -6,9 +6,9 @@ import "time"
 // trains: what a train holds moves the instant at which the next is due.
 //
 // A train opens when it is due, or late, and takes what is asked for at that
-// same instant, max(one packet, rate x 250 microseconds) at most: packets that
-// leave together cost far less than as many that leave one by one. What was
-// missed by being late, up to maxDebt, is made up for by half the rate more.
+// same instant, one packet or what [trainBytes] allows: packets that leave
+// together cost far less than as many that leave one by one. What was missed by
+// being late, up to maxDebt, is made up for by half the rate more.
 type Pacer struct {
 	rate   int64 // bytes a second
 	due    time.Time
@@ -44,7 +44,7 @@ func (p *Pacer) Charge(now time.Time, bytes int) {
 	if !p.due.After(now) && !now.Equal(p.opened) {
 		p.debt = min(p.debt+now.Sub(p.due), maxDebt)
 		p.due, p.opened = now, now
-		p.left = int64(float64(p.rate) * trainTime.Seconds())
+		p.left = trainBytes(p.rate)
 	}
 	if p.left -= int64(bytes); p.left < int64(bytes) {
 		p.left = 0 // no room for another of this size

@@ -15,7 +15,7 @@ func TestPacerKeepsRateAndTrains(t *testing.T) {
 		now := start
 		p := NewPacer(rate, now)
 		const size = 1500
-		longest := max(1, int(float64(rate)*trainTime.Seconds()/size))
+		longest := max(1, int(trainBytes(rate)/size))
 		sent := 0
 		for now.Sub(start) < 2*time.Second {
 			train := 0

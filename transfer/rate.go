@@ -78,7 +78,7 @@ const (
 //     a row show that packets wait on the way, or one that many are lost: the
 //     rate goes to what arrived meanwhile.
 //  6. The rate does not grow beyond slack times what was really sent in the
-//     round, leaving out times with nothing to send.
+//     round: a rate that was not used was not tried.
 //
 // See crowd for what it does beside other traffic.
 type rateControl struct {
@@ -96,7 +96,8 @@ type rateControl struct {
 	began    time.Time
 	reported int         // members judged in this round
 	doubt    bool        // some member is near congestion
-	achieved float64     // largest rate achieved in this round
+	achieved float64     // largest rate achieved in this round, leaving out times with nothing to send
+	used     float64     // and with them
 	capacity float64     // last found
 	pause    int         // rounds of the next cruise
 	cutBy    *rateMember // whose loss led to the last cut
@@ -166,7 +167,7 @@ func (c *rateControl) begin(now time.Time, seq uint32) {
 	c.round++
 	c.older, c.current = c.current, c.rate
 	c.first, c.began = seq, now
-	c.reported, c.achieved, c.doubt = 0, 0, false
+	c.reported, c.achieved, c.used, c.doubt = 0, 0, 0, false
 }
 
 // silence halves the rate when packets go out and nobody says anything. It
@@ -371,7 +372,7 @@ func (c *rateControl) full(now time.Time, arrived float64, seq uint32) {
 	c.begin(now, seq)
 }
 
-// grow raises the rate, to no more than slack times what the sender achieves.
+// grow raises the rate, to no more than slack times what was used of it.
 func (c *rateControl) grow(by, slack float64) {
-	c.set(max(c.rate, min(c.rate*by, c.achieved*slack)))
+	c.set(max(c.rate, min(c.rate*by, c.used*slack)))
 }

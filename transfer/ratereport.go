@@ -46,13 +46,13 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	if !whole {
 		return c.overdue(now, seq)
 	}
-	sentRate, _, ok := c.log.between(m.from.highest, here.highest)
+	sentRate, usedRate, ok := c.log.between(m.from.highest, here.highest)
 	loss := here.loss(m.from)
 	m.anchor(here, c.round, true)
 	if !ok {
 		return false
 	}
-	c.achieved = max(c.achieved, sentRate)
+	c.achieved, c.used = max(c.achieved, sentRate), max(c.used, usedRate)
 	m.sample(loss, float64(packets), took)
 	least := span(rtt)
 	if c.phase == rateStart && wait < quickQueue {

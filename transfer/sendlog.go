@@ -56,15 +56,17 @@ func (l *sendLog) add(now time.Time, seq uint32, bytes int) {
 func (l *sendLog) mark(i int) *sendMark { return &l.marks[i%logSize] }
 
 // between returns the rate in bytes a second at which packets from..to-1 were
-// sent, and how long that took on the wall clock. It reports false where the
-// log does not reach back or holds too little.
-func (l *sendLog) between(from, to uint32) (rate float64, took time.Duration, ok bool) {
+// sent, and what it was with the times at which there was nothing to send. It
+// reports false where the log does not reach back or holds too little.
+func (l *sendLog) between(from, to uint32) (rate, used float64, ok bool) {
 	a, okA := l.locate(from)
 	b, okB := l.locate(to)
-	if busy := b.busy - a.busy; okA && okB && busy > 0 && b.bytes > a.bytes {
-		return float64(b.bytes-a.bytes) / busy.Seconds(), b.at.Sub(a.at), true
+	busy, took := b.busy-a.busy, b.at.Sub(a.at)
+	if !okA || !okB || busy <= 0 || b.bytes <= a.bytes {
+		return 0, 0, false
 	}
-	return 0, 0, false
+	bytes := float64(b.bytes - a.bytes)
+	return bytes / busy.Seconds(), bytes / max(busy, took).Seconds(), true
 }
 
 // locate returns the state of the log when seq was next to be sent, taken in

@@ -104,7 +104,7 @@ func TestRepairIsBounded(t *testing.T) {
 }
 
 func TestDeadMembersHoldNothingBack(t *testing.T) {
-	m := newSim(t, simConfig{members: 4, blocks: 300, loss: 0.02, window: 2 << 20}, 1)
+	m := newSim(t, simConfig{members: 4, blocks: 300, loss: 0.02, window: 2 << 20, rate: RateConfig{Cap: 2e8 / 8}}, 1)
 	m.at(m.t0.Add(300*time.Millisecond), func() { m.recv[1].dead = true })
 	m.at(m.t0.Add(500*time.Millisecond), func() { m.recv[3].dead = true })
 	var stuck uint32

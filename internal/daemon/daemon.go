@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,10 +27,18 @@ import (
 // 10 MiB more: the program itself, and what it maps. A daemon stays below 100 MB.
 const memoryLimit = 80 << 20
 
+// settle makes the runtime's settings, once a process: the limit of the memory,
+// and a processor in Go's sense for each of the socket threads, which keep it
+// while they nap.
+var settle = sync.OnceFunc(func() {
+	debug.SetMemoryLimit(memoryLimit)
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + transport.NappingThreads)
+})
+
 // Run runs a daemon until ctx ends, and returns when everything it opened is
 // closed again. cfg must have passed Validate.
 func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
-	debug.SetMemoryLimit(memoryLimit)
+	settle()
 	who, err := cfg.Identity.Resolve()
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,8 +27,18 @@ func AllowHaste() {
 	_ = unix.Setrlimit(unix.RLIMIT_NICE, &limit)
 }
 
-// nanosleep sleeps for d or less: a signal ends it early.
+// NappingThreads is the number of threads of a connection with an [Outbox]
+// that sleep in nanosleep, each keeping a P of the runtime.
+const NappingThreads = 2
+
+// nanosleep sleeps for d or less: a signal ends it early, such as that by which
+// the runtime asks a thread to stop for the garbage collector.
+//
+// The runtime is not told, so the thread keeps its P. To give it up and fetch it
+// again hundreds of times a second costs more than all else that a receiver
+// does for a slow stream: each time that all are idle and one is not, the
+// runtime's monitor wakes every 20 microseconds again.
 func nanosleep(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))
-	_ = unix.Nanosleep(&ts, nil)
+	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 }

@@ -10,3 +10,6 @@ func preciseThread() {}
 func AllowHaste() {}
 
 func nanosleep(d time.Duration) { time.Sleep(d) }
+
+// NappingThreads is 0: no thread keeps a P of the runtime while it sleeps.
+const NappingThreads = 0
