@@ -32,6 +32,7 @@ type Feedback struct {
 	Room     uint32        // bytes of blocks beyond Consumed the member can hold
 	Highest  uint32        // one more than the highest Data.Seq received, or State.Packets if that is more; 0 if none
 	Received uint32        // Data packets of this stream received, repairs and all
+	Gap      uint32        // the most numbers in a row that were missed since the last Feedback
 	Clock    uint64        // the member's own clock, microseconds
 	Echo     uint64        // Time of the newest State, 0 if none
 	Held     time.Duration // between that State's arrival and this message, microseconds on the wire
@@ -47,7 +48,7 @@ func (n *Nak) NakLen() int {
 }
 
 // FeedbackFixed is the length of a Feedback body without NAKs.
-const FeedbackFixed = 4 + 1 + 4 + 4 + 4 + 4 + 8 + 8 + 4
+const FeedbackFixed = 4 + 1 + 4 + 4 + 4 + 4 + 4 + 8 + 8 + 4
 
 // Append appends the body to dst.
 func (m *Feedback) Append(dst []byte) []byte {
@@ -57,6 +58,7 @@ func (m *Feedback) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, m.Room)
 	dst = binary.BigEndian.AppendUint32(dst, m.Highest)
 	dst = binary.BigEndian.AppendUint32(dst, m.Received)
+	dst = binary.BigEndian.AppendUint32(dst, m.Gap)
 	dst = binary.BigEndian.AppendUint64(dst, m.Clock)
 	dst = binary.BigEndian.AppendUint64(dst, m.Echo)
 	dst = binary.BigEndian.AppendUint32(dst, micros(m.Held))
@@ -77,7 +79,7 @@ func (m *Feedback) Append(dst []byte) []byte {
 func ParseFeedback(b []byte) (Feedback, error) {
 	r := reader{b: b}
 	m := Feedback{Stream: r.u32("stream"), Flags: r.u8("flags"), Consumed: r.u32("consumed"), Room: r.u32("room"),
-		Highest: r.u32("highest"), Received: r.u32("received"), Clock: r.u64("clock"), Echo: r.u64("echo"),
+		Highest: r.u32("highest"), Received: r.u32("received"), Gap: r.u32("gap"), Clock: r.u64("clock"), Echo: r.u64("echo"),
 		Held: time.Duration(r.u32("held")) * time.Microsecond}
 	for r.err == nil && len(r.b) > 0 {
 		m.Naks = append(m.Naks, r.nak(m.Naks))

@@ -215,7 +215,7 @@ func TestData(t *testing.T) {
 }
 
 func randomFeedback(r *rand.Rand) Feedback {
-	f := Feedback{r.Uint32(), uint8(r.Uint32()), r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32(), r.Uint64(), r.Uint64(), time.Duration(r.Uint32()) * us, nil}
+	f := Feedback{r.Uint32(), uint8(r.Uint32()), r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32(), r.Uint64(), r.Uint64(), time.Duration(r.Uint32()) * us, nil}
 	for i := range size(r, 0, MaxNaks) {
 		n := Nak{Block: uint32(i*1000 + r.IntN(1000)), All: chance(r, 3)}
 		if !n.All {
@@ -229,8 +229,8 @@ func randomFeedback(r *rand.Rand) Feedback {
 }
 
 func TestFeedback(t *testing.T) {
-	f := Feedback{1, FlagFull, 2, 3, 4, 5, 6, 7, 8 * us, []Nak{{Block: 9, All: true}, {Block: 10, Need: 2, Missing: []byte{0, 0x81}}}}
-	exact(t, "feedback", f, `00000001 01 00000002 00000003 00000004 00000005 0000000000000006 0000000000000007 00000008
+	f := Feedback{1, FlagFull, 2, 3, 4, 5, 6, 7, 8, 9 * us, []Nak{{Block: 9, All: true}, {Block: 10, Need: 2, Missing: []byte{0, 0x81}}}}
+	exact(t, "feedback", f, `00000001 01 00000002 00000003 00000004 00000005 00000006 0000000000000007 0000000000000008 00000009
 		00000009 ff 0000000a 02 02 0081`)
 	bare := f
 	bare.Naks = nil

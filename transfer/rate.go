@@ -20,7 +20,8 @@ const (
 	minSample     = minSpan / 2           // of one sample of it
 	minPackets    = 32                    // in a sample
 	manyPackets   = 64                    // of which many are lost
-	minSamples    = 3                     // that show congestion
+	minSamples    = 3                     // in a row that show congestion
+	heldSamples   = 6                     // the same at a rate that was held already
 	maxSamples    = 10                    // after which a doubt is settled
 	roundPatience = time.Second           // for members that do not report
 	drain         = 0.9                   // of the capacity after congestion: lets the queue empty
@@ -38,9 +39,16 @@ const (
 	leastExcess   = 0.015                 // over the stray loss that ever counts
 	flagrant      = 0.25                  // excess that needs fewer samples
 	blatant       = 0.15                  // excess in one feedback that ends a start or probe
+	muchMore      = 1.2                   // times the last good rate: where that is likely
+	burstTrains   = 2                     // lost in a row that are a burst
+	burstShare    = 0.4                   // of what is lost, likewise
+	burstMemory   = 20                    // reports over which they are counted
+	mostBursts    = 0.2                   // of the packets: more is always congestion
+	fullPacket    = 1500                  // bytes
 	maxStray      = 0.4                   // more is always congestion
 	fewLost       = 8                     // packets lost at least that tell a loss from another
 	fewPackets    = 200                   // after which half of a loss is believed
+	faded         = 0.25                  // of the worst sample's excess: the loss is over
 	sameLoss      = 0.6                   // of the old excess: the loss did not fall with the rate
 	leastQueue    = 20 * time.Millisecond // of waiting on the way: clocks, naps and schedulers are some milliseconds wrong
 	quickQueue    = 3 * time.Millisecond  // a shorter one lets the start go on at once
@@ -187,7 +195,11 @@ func (c *rateControl) silence(now time.Time, rtt time.Duration) bool {
 
 // judge weighs a member's samples of the round.
 func (c *rateControl) judge(now time.Time, m *rateMember, sent float64, seq uint32, span time.Duration) bool {
-	loss, v := m.verdict(span)
+	lasting := minSamples
+	if c.phase == rateCruise {
+		lasting = heldSamples
+	}
+	loss, v := m.verdict(span, lasting)
 	if c.cutBy == m && v != waiting && c.unmoved(m, loss) {
 		m.stray, m.loss, m.at = loss, loss, c.rate
 		c.uncut(now, seq)
@@ -205,7 +217,9 @@ func (c *rateControl) judge(now time.Time, m *rateMember, sent float64, seq uint
 		}
 		m.stray, m.loss, m.at = loss, loss, c.rate
 	case clean:
-		c.learn(m, loss)
+		if !m.passed() {
+			c.learn(m, loss)
+		}
 		m.loss, m.at = loss, c.rate
 	}
 	if m.judged != c.round {

@@ -38,6 +38,9 @@ type rateMember struct {
 	judged    uint32        // last round it was judged in
 	least     time.Duration // of its packets on their way, on clocks that differ: see waiting
 	leastAt   time.Time     // when that was; zero: never
+	excused   uint32        // packets lost in bursts, which count as received
+	bursts    float64       // their share of late
+	blatant   int           // feedbacks in a row with a loss that a start or probe may have made
 	waits     int           // feedbacks in a row that have seen a queue
 	waitsIn   uint32        // round of them
 	waitsFrom mark          // the feedback before
@@ -53,11 +56,13 @@ type rateMember struct {
 	at        float64 // and its rate; 0 if none
 
 	// The samples of round.
-	samples float64
+	samples int
 	packets float64
 	lost    float64
 	squares float64 // of the samples' losses
 	sum     float64
+	most    float64       // loss of the worst sample
+	lossy   int           // newest samples in a row that exceed the stray loss
 	took    time.Duration // by the member's clock
 	last    [2]float64    // losses of the newest samples, the newest first
 }
@@ -76,7 +81,7 @@ func (m *rateMember) anchor(at mark, round uint32, fresh bool) {
 }
 
 func (m *rateMember) clear() {
-	m.samples, m.packets, m.lost, m.sum, m.squares, m.took = 0, 0, 0, 0, 0, 0
+	m.samples, m.packets, m.lost, m.sum, m.squares, m.most, m.lossy, m.took = 0, 0, 0, 0, 0, 0, 0, 0
 }
 
 func (m *rateMember) sample(loss, packets float64, took time.Duration) {
@@ -88,6 +93,18 @@ func (m *rateMember) sample(loss, packets float64, took time.Duration) {
 	m.sum += loss
 	m.squares += loss * loss
 	m.took += took
+	m.most = max(m.most, loss)
+	if m.lossy++; loss <= m.stray+leastExcess+math.Sqrt(m.stray*(1-m.stray)/packets) {
+		m.lossy = 0
+	}
+}
+
+// passed reports whether a loss came and went while the rate stood: the newest
+// sample shows next to nothing of it. A rate that is too high loses packets
+// until it is lowered.
+func (m *rateMember) passed() bool {
+	worst := m.most - m.stray
+	return worst > 2*leastExcess && m.lossy == 0 && m.last[0]-m.stray < worst*faded
 }
 
 // recent returns the loss of the newest samples: when a queue has just filled,
@@ -109,21 +126,25 @@ const (
 )
 
 // verdict weighs the samples. The margin of a clean one is four standard
-// deviations of independent losses; losses in bursts scatter more, so that
-// congestion has to stand out of the scatter of the samples as well.
-func (m *rateMember) verdict(span time.Duration) (loss float64, v verdict) {
+// deviations of independent losses. Losses in bursts scatter more, come and go:
+// congestion has to stand out of the scatter of the samples and to last.
+func (m *rateMember) verdict(span time.Duration, lasting int) (loss float64, v verdict) {
 	loss = m.lost / m.packets
 	excess := loss - m.stray
-	if excess <= leastExcess+4*math.Sqrt(loss*(1-loss)/m.packets) {
+	if excess <= leastExcess+4*math.Sqrt(loss*(1-loss)/m.packets) || m.passed() {
 		if m.took < span {
 			return loss, waiting
 		}
 		return loss, clean
 	}
-	mean := m.sum / m.samples
-	scatter := math.Sqrt(max(0, m.squares/m.samples-mean*mean) / m.samples)
+	n := float64(m.samples)
+	mean := m.sum / n
+	scatter := math.Sqrt(max(0, m.squares/n-mean*mean) / n)
+	sure := excess - 2*scatter
 	switch {
-	case m.samples >= minSamples && excess-2*scatter > leastExcess, m.samples == minSamples-1 && excess-2*scatter > flagrant:
+	case m.lossy >= lasting && sure > leastExcess,
+		m.lossy >= minSamples && sure > flagrant,
+		m.lossy == minSamples-1 && m.samples == m.lossy && lasting == minSamples && sure > flagrant:
 		return loss, congested
 	case m.samples >= maxSamples:
 		m.stray = min(loss, maxStray) // bursts

@@ -12,12 +12,13 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	c.heard = now
 	m := &c.members[member]
 	fresh := !before(fb.Highest, c.first) // the packets seen last are of this round
-	here := mark{highest: fb.Highest, received: fb.Received, clock: fb.Clock, heard: now}
+	here := mark{highest: fb.Highest, received: fb.Received + m.excused, clock: fb.Clock, heard: now}
 	if !m.anchored || here.clock <= m.newest.clock || before(here.highest, m.newest.highest) {
 		m.anchor(here, c.round, fresh)
 		return false
 	}
 	last := m.newest
+	here.received += c.excuse(m, here, fb.Gap)
 	m.newest = here
 	if here.loss(last) > 0 {
 		m.lostAt = now
@@ -61,12 +62,38 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	return c.judge(now, m, sentRate, seq, least)
 }
 
+// excuse returns how many of the packets that a member missed since its newest
+// report were lost in a burst that is no congestion's: gap in a row. A queue
+// that is full loses packets here and there, of each train some. A member that
+// loses a large share of all packets in bursts is too slow all the same.
+func (c *rateControl) excuse(m *rateMember, here mark, gap uint32) uint32 {
+	packets, received := here.highest-m.newest.highest, here.received-m.newest.received
+	if received >= packets {
+		gap = 0
+	} else if gap = min(gap, packets-received); float64(gap) < burstTrains*float64(trainBytes(int64(c.rate)))/fullPacket || float64(gap) < burstShare*float64(packets-received) {
+		gap = 0
+	}
+	if packets > 0 {
+		m.bursts += (float64(gap)/float64(packets) - m.bursts) / burstMemory
+	}
+	if m.bursts > mostBursts {
+		return 0
+	}
+	m.excused += gap
+	return gap
+}
+
 // hasty ends a start or probe before its round is over if the member shows
 // that the rate is too high.
 func (c *rateControl) hasty(now time.Time, m *rateMember, last mark, seq uint32) bool {
 	packets, took := m.newest.since(last)
-	if loss := m.newest.loss(last); packets >= manyPackets && took >= leastQueue && loss > m.stray+blatant {
-		if arrived, ok := c.arrived(m, last); ok {
+	loss := m.newest.loss(last)
+	if packets < manyPackets || took < leastQueue || loss <= m.stray+blatant || c.rate <= c.good*muchMore {
+		m.blatant = 0
+	} else if arrived, ok := c.arrived(m, last); ok {
+		// A queue that is full lets through what it did before; else the loss
+		// has another cause, and may pass.
+		if m.blatant++; m.blatant > 1 || arrived >= c.good*doubtful {
 			c.congested(now, m, arrived, loss, seq)
 			return true
 		}

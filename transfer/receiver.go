@@ -71,6 +71,7 @@ type Receiver struct {
 	highest uint32 // one more than the highest Seq; see gotAny
 	gotAny  bool
 	packets uint32 // received
+	gap     uint32 // longest run of numbers not received since the last Feedback
 
 	rebuilder rebuilder
 	state     feedbackState
@@ -243,6 +244,9 @@ func (r *Receiver) received(now time.Time, seq uint32) {
 	r.packets++
 	r.shiftLag(now)
 	if !r.gotAny || !before(seq, r.highest) {
+		if r.gotAny {
+			r.gap = max(r.gap, seq-r.highest)
+		}
 		r.highest, r.gotAny = seq+1, true
 	}
 	r.state.lastData = now

@@ -371,9 +371,9 @@ func (r *Receiver) message(now time.Time, n int) *protocol.Feedback {
 	f.fb = protocol.Feedback{
 		Stream: r.cfg.Stream, Consumed: r.consumed, Received: r.packets,
 		Room:    uint32(min(int64(r.cfg.Room)+int64(r.beyond), math.MaxUint32)),
-		Highest: r.sentBefore(),
-		Clock:   uint64(max(0, now.Sub(f.start)/time.Microsecond)),
-		Naks:    f.naks[:n],
+		Highest: r.sentBefore(), Gap: r.longestGap(),
+		Clock: uint64(max(0, now.Sub(f.start)/time.Microsecond)),
+		Naks:  f.naks[:n],
 	}
 	if f.gotState {
 		f.fb.Echo, f.fb.Held = f.echo, now.Sub(f.arrived)
@@ -385,6 +385,16 @@ func (r *Receiver) message(now time.Time, n int) *protocol.Feedback {
 	r.stats.Feedback++
 	r.stats.Naks += uint64(n)
 	return &f.fb
+}
+
+// longestGap returns the longest run of packets that were missed since it was
+// called last, that behind the newest included.
+func (r *Receiver) longestGap() uint32 {
+	gap := r.gap
+	if r.gap = 0; r.gotAny {
+		gap = max(gap, r.sentBefore()-r.highest)
+	}
+	return gap
 }
 
 // sentBefore returns the sequence number before which all packets are known to

@@ -49,7 +49,8 @@ type simConfig struct {
 	jitter    time.Duration // reorders when larger than a packet's time
 	loss      float64
 	lossOf    func(member int) float64
-	burst     int // packets lost in a row
+	burst     int                                   // packets lost in a row
+	gap       func(r *simMember, at time.Time) bool // further packets lost
 	duplicate float64
 	back      float64       // loss of feedback
 	consume   time.Duration // time the upper layer takes for a block
@@ -66,6 +67,7 @@ type simMember struct {
 	dead   bool
 	free   time.Time // of the port
 	bad    int       // packets of a burst still to lose
+	came   int       // packets
 	got    map[uint32]int
 	done   int // blocks consumed
 	failed map[uint32]bool
@@ -222,6 +224,10 @@ func (m *sim) transmit(d protocol.Data) {
 }
 
 func (m *sim) lost(r *simMember) bool {
+	r.came++
+	if m.cfg.gap != nil && m.cfg.gap(r, m.now) {
+		return true
+	}
 	p := m.cfg.loss
 	if m.cfg.lossOf != nil {
 		p = m.cfg.lossOf(r.id)

@@ -1,0 +1,62 @@
+package transfer
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// Losses in bursts, whose share of the packets a stream can bear, cost next to
+// no rate: they come and go at any rate.
+func TestBurstsCostNoRate(t *testing.T) {
+	const mbit = 1e6 / 8
+	type gap = func(r *simMember, at time.Time) bool
+	packets := func(lost, of int) gap {
+		return func(r *simMember, _ time.Time) bool { return (r.came+r.id*of/4)%of < lost }
+	}
+	outage := func(d, every time.Duration) gap {
+		return func(r *simMember, at time.Time) bool {
+			return (time.Duration(at.UnixNano())+time.Duration(r.id)*every/4)%every < d
+		}
+	}
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name  string
+		port  float64
+		burst int // of a random burst
+		loss  float64
+		gap   gap
+		least float64
+	}{
+		{name: "30 of 600", port: 100, gap: packets(30, 600)},
+		{name: "50 of 1000", port: 100, gap: packets(50, 1000)},
+		{name: "100 of 1000", port: 100, gap: packets(100, 1000)},
+		{name: "100 of 2000", port: 100, gap: packets(100, 2000)},
+		{name: "200 of 10000", port: 100, gap: packets(200, 10000)},
+		{name: "500 of 5000", port: 100, gap: packets(500, 5000)},
+		{name: "10 ms of 100", port: 100, gap: outage(10*ms, 100*ms)},
+		{name: "20 ms of 200", port: 100, gap: outage(20*ms, 200*ms)},
+		{name: "60 ms of 600", port: 100, gap: outage(60*ms, 600*ms)},
+		{name: "300 ms of 2000", port: 100, gap: outage(300*ms, 2000*ms)},
+		{name: "random 20", port: 100, burst: 20, loss: 0.05},
+		{name: "random 100", port: 100, burst: 100, loss: 0.05},
+		{name: "random 300", port: 100, burst: 300, loss: 0.05},
+		{name: "100 of 2000", port: 1000, gap: packets(100, 2000)},
+		{name: "500 of 10000", port: 1000, gap: packets(500, 10000)},
+		{name: "20 ms of 200", port: 1000, gap: outage(20*ms, 200*ms)},
+		{name: "random 100", port: 1000, burst: 100, loss: 0.05},
+	} {
+		t.Run(fmt.Sprintf("%s at %g", c.name, c.port), func(t *testing.T) {
+			t.Parallel()
+			if c.port >= 1000 && testing.Short() {
+				t.Skip("short: gigabit ports are left out")
+			}
+			cfg := simConfig{members: 4, port: c.port * mbit, link: c.port * mbit, queue: 512 << 10, loss: c.loss, burst: c.burst, gap: c.gap}
+			sent, low := settle(t, cfg, 7, time.Second, 4*time.Second)
+			t.Logf("sent %.1f, lowest %.1f Mbit/s", sent/mbit, low/mbit)
+			if least := max(c.least, 0.85); sent < least*c.port*mbit {
+				t.Errorf("sent %.2f of what the port takes, want %g", sent/mbit/c.port, least)
+			}
+		})
+	}
+}
