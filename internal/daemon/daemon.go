@@ -28,8 +28,8 @@ import (
 const memoryLimit = 80 << 20
 
 // settle makes the runtime's settings, once a process: the limit of the memory,
-// and a processor in Go's sense for each of the socket threads, which keep it
-// while they nap.
+// and a processor in Go's sense for the socket thread that keeps one while it
+// naps.
 var settle = sync.OnceFunc(func() {
 	debug.SetMemoryLimit(memoryLimit)
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + transport.NappingThreads)

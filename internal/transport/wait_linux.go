@@ -27,9 +27,10 @@ func AllowHaste() {
 	_ = unix.Setrlimit(unix.RLIMIT_NICE, &limit)
 }
 
-// NappingThreads is the number of threads of a connection with an [Outbox]
-// that sleep in nanosleep, each keeping a P of the runtime.
-const NappingThreads = 2
+// NappingThreads is how many threads of a connection with an [Outbox] are
+// mostly asleep in nanosleep, each keeping a P of the runtime: the reader of a
+// host that receives, the Outbox of one that sends.
+const NappingThreads = 1
 
 // nanosleep sleeps for d or less: a signal ends it early, such as that by which
 // the runtime asks a thread to stop for the garbage collector.
