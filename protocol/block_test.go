@@ -113,7 +113,9 @@ func randomEntry(r *rand.Rand, path string, own []Owner) Entry {
 	e.Sec, e.Nsec = int64(r.Uint64()), uint32(r.IntN(1e9))
 	switch e.Type {
 	case EntryRegular:
-		e.Size = number(r, 1<<63-1)
+		if e.Size = number(r, 1<<63-1); e.Size > 1 && chance(r, 3) {
+			e.Holes = 1 + r.Uint64N(e.Size-1)
+		}
 		if e.HasSum = chance(r, 3); e.HasSum {
 			e.Sum = r.Uint64()
 		}
@@ -183,7 +185,9 @@ func TestBatchRefuses(t *testing.T) {
 		"path: 4096 is over":                of(file(strings.Repeat("n/", 2048))),
 		"entry type 0":                      mod(func(e *Entry) { e.Type = 0 }),
 		"entry type 10":                     mod(func(e *Entry) { e.Type = 10 }),
-		"entry flags 0x40":                  mod(func(e *Entry) { e.Flags = 0x40 }),
+		"entry flags 0x80":                  mod(func(e *Entry) { e.Flags = 0x80 }),
+		"5 bytes of holes in a file of 5":   mod(func(e *Entry) { e.Size, e.Holes = 5, 5 }),
+		"entry of type 3 with flags 0x40":   mod(func(e *Entry) { e.Type, e.Link, e.Holes = EntrySymlink, "a", 1 }),
 		"entry of type 1 with flags 0x1":    mod(func(e *Entry) { e.Flags = EntryRecurse }),
 		"entry of type 3 with flags 0x10":   mod(func(e *Entry) { e.Type, e.HasSum = EntrySymlink, true }),
 		"entry of type 4 with flags 0x8":    mod(func(e *Entry) { e.Type, e.Flags, e.Link = EntryHardlink, EntryLinked, "a" }),

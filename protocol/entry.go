@@ -30,6 +30,7 @@ const (
 	EntryLinked                       // hard links to this entry follow
 	entryHasSum
 	entryHasXattrs
+	entryHasHoles
 )
 
 // Limits of entries.
@@ -64,6 +65,7 @@ type Entry struct {
 	Sec    int64  // mtime
 	Nsec   uint32 // below 1e9
 	Size   uint64 // regular files
+	Holes  uint64 // bytes of these that are known to be holes, less than Size or 0; see Content
 	Link   string // symlink: target; hardlink: path of the first name
 	Rdev   uint64 // devices, as Linux's makedev
 	HasSum bool
@@ -125,6 +127,10 @@ func (m *Batch) Append(dst []byte) []byte {
 	return dst
 }
 
+// Content returns how many bytes of a regular file are sent and stored, about:
+// its size without what is known to be holes.
+func (e *Entry) Content() uint64 { return e.Size - e.Holes }
+
 // hasAttributes reports whether mode, owners and so on are sent.
 func (e *Entry) hasAttributes() bool { return e.Type < EntryAbsent && e.Type != EntryHardlink }
 
@@ -139,7 +145,10 @@ func shared(a, b string) int {
 }
 
 func (e *Entry) append(dst []byte, prev string, o *owners) []byte {
-	flags := e.Flags &^ (entryHasSum | entryHasXattrs)
+	flags := e.Flags &^ (entryHasSum | entryHasXattrs | entryHasHoles)
+	if e.Holes > 0 {
+		flags |= entryHasHoles
+	}
 	if e.HasSum {
 		flags |= entryHasSum
 	}
@@ -164,6 +173,9 @@ func (e *Entry) append(dst []byte, prev string, o *owners) []byte {
 	switch e.Type {
 	case EntryRegular:
 		dst = binary.AppendUvarint(dst, e.Size)
+		if e.Holes > 0 {
+			dst = binary.AppendUvarint(dst, e.Holes)
+		}
 	case EntrySymlink:
 		dst = appendString(dst, e.Link)
 	case EntryChar, EntryBlock:
@@ -252,21 +264,21 @@ func (r *reader) entry(e *Entry, prev string, own *ownerList) {
 	switch {
 	case e.Type < EntryRegular || e.Type > EntryFailed:
 		r.fail("entry type %d", e.Type)
-	case flags >= entryHasXattrs<<1:
+	case flags >= entryHasHoles<<1:
 		r.fail("entry flags %#x", flags)
 	case e.Type != EntryDirectory && flags&(EntryRecurse|EntryIncomplete|EntryImplied) != 0,
-		e.Type != EntryRegular && flags&entryHasSum != 0,
+		e.Type != EntryRegular && flags&(entryHasSum|entryHasHoles) != 0,
 		e.Path == "." && e.Type != EntryDirectory && e.Type != EntryFailed,
 		e.Type >= EntryAbsent && flags&entryHasXattrs != 0,
 		e.Type == EntryHardlink && flags != 0:
 		r.fail("entry of type %d with flags %#x", e.Type, flags)
 	}
-	e.Flags = flags &^ (entryHasSum | entryHasXattrs)
+	e.Flags = flags &^ (entryHasSum | entryHasXattrs | entryHasHoles)
 	e.HasSum = flags&entryHasSum != 0
 	switch {
 	case r.err != nil:
 	case e.hasAttributes():
-		r.attributes(e, own, flags&entryHasXattrs != 0)
+		r.attributes(e, own, flags)
 	case e.Type == EntryHardlink:
 		e.Link = r.str(MaxPath, "link")
 		if r.err == nil && (!ValidPath(e.Link) || ComparePaths(e.Link, e.Path) >= 0) {
@@ -294,7 +306,7 @@ func (r *reader) path(prev string) string {
 	return path
 }
 
-func (r *reader) attributes(e *Entry, own *ownerList, xattrs bool) {
+func (r *reader) attributes(e *Entry, own *ownerList, flags uint8) {
 	e.Mode = uint32(r.uvarint(MaxMode, "mode"))
 	e.User = r.owner(own)
 	e.Group = r.owner(own)
@@ -306,6 +318,11 @@ func (r *reader) attributes(e *Entry, own *ownerList, xattrs bool) {
 	switch e.Type {
 	case EntryRegular:
 		e.Size = r.uvarint(1<<63-1, "size")
+		if flags&entryHasHoles != 0 {
+			if e.Holes = r.uvarint(1<<63-1, "holes"); r.err == nil && (e.Holes == 0 || e.Holes >= e.Size) {
+				r.fail("%d bytes of holes in a file of %d", e.Holes, e.Size)
+			}
+		}
 	case EntrySymlink:
 		e.Link = r.str(MaxPath, "link")
 		if r.err == nil && (e.Link == "" || hasNUL(e.Link)) {
@@ -317,7 +334,7 @@ func (r *reader) attributes(e *Entry, own *ownerList, xattrs bool) {
 	if e.HasSum {
 		e.Sum = r.u64("sum")
 	}
-	if xattrs {
+	if flags&entryHasXattrs != 0 {
 		e.Xattrs = r.xattrs()
 	}
 }

@@ -268,7 +268,7 @@ func (r *run) wanted(e EvWanted) {
 			r.files++
 		}
 		if e.Data[i/8]>>(i%8)&1 != 0 {
-			r.total += b.Entries[i].Size
+			r.total += b.Entries[i].Content()
 		}
 	}
 	if r.o.cfg.DryRun {

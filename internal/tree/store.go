@@ -11,10 +11,10 @@ import (
 
 // want notes that the entry of step s needs content. Entries come in rising order.
 func (t *Target) want(s *step, e *protocol.Entry, off int64) {
-	t.space.add(0, e.Size)
+	t.space.add(0, e.Content())
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.counts.Bytes += e.Size
+	t.counts.Bytes += e.Content()
 	if !t.dry {
 		w := want{entry: s.entry, off: off}
 		if len(e.Xattrs) == 0 { // their values may lie in what e was parsed from
