@@ -190,7 +190,8 @@ func (p *plan) flush() error {
 type planReader struct {
 	f    *os.File
 	buf  []byte
-	have []byte // of the file, from off on
+	data []byte // of the file, what was read last
+	have []byte // of it, from off on
 	off  int64
 }
 
@@ -219,10 +220,11 @@ func (r *planReader) next() (step, error) {
 
 // at returns the step at off.
 func (r *planReader) at(off int64) (step, error) {
-	if d := off - r.off; d >= 0 && d <= int64(len(r.have)) {
-		r.have, r.off = r.have[d:], off
+	// The same step is asked for again and again for the names of one file.
+	if d := off - r.off + int64(len(r.data)-len(r.have)); d >= 0 && d <= int64(len(r.data)) {
+		r.have, r.off = r.data[d:], off
 	} else {
-		r.have, r.off = nil, off
+		r.data, r.have, r.off = nil, nil, off
 	}
 	return r.next()
 }
@@ -233,6 +235,7 @@ func (r *planReader) fill(off int64) error {
 	if len(r.have) >= planFixed {
 		want = max(want, planFixed+int(binary.BigEndian.Uint32(r.have)))
 	}
+	r.data, r.have, r.off = nil, nil, off // nothing is left of them if reading fails
 	for {
 		if cap(r.buf) < want {
 			r.buf = make([]byte, want)
@@ -241,7 +244,7 @@ func (r *planReader) fill(off int64) error {
 		if err != nil && err != io.EOF {
 			return err
 		}
-		r.have, r.off = r.buf[:n], off
+		r.data, r.have = r.buf[:n], r.buf[:n]
 		if n < planFixed {
 			return io.EOF
 		}
