@@ -88,6 +88,16 @@ next:
 	return ""
 }
 
+// Trees, rates and losses of one scenario have lines of their own.
+func TestRowsAreApart(t *testing.T) {
+	a := &result{Scenario: "compare", Tree: "/a", RateMbit: 100, Hosts: 4, Contender: "makuo", Kind: "first push"}
+	b, c := *a, *a
+	b.Tree, c.RateMbit = "/b", 1000
+	if rows := (results{a, &b, &c, a}).rows(); len(rows) != 3 || len(rows[0].all) != 2 {
+		t.Errorf("%d rows", len(rows))
+	}
+}
+
 func TestVerdicts(t *testing.T) {
 	rs := results{
 		made(goTree, "makuo", first, 2), made(goTree, "rsync", first, 8), made(goTree, "udpcast", first, 6.2),

@@ -82,7 +82,7 @@ func (rs results) rows() []row {
 	var out []row
 	index := map[string]int{}
 	for _, r := range rs {
-		key := fmt.Sprint(r.Scenario, "|", r.Hosts, "|", r.Loss, "|", r.Contender, "|", r.Kind)
+		key := fmt.Sprint(r.Scenario, "|", r.Tree, "|", r.RateMbit, "|", r.Hosts, "|", r.Loss, "|", r.Contender, "|", r.Kind)
 		i, ok := index[key]
 		if !ok {
 			i = len(out)
