@@ -60,3 +60,47 @@ func TestBurstsCostNoRate(t *testing.T) {
 		})
 	}
 }
+
+// A member that loses more than a fifth of all packets in bursts, like behind a
+// meter that lets all through for half a second and then nothing, is not
+// excused for good. Few packets in a row are no burst at any rate.
+func TestBurstsAreExcusedUpToAFifth(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, c := range []struct {
+		outage  time.Duration // of each second
+		excused bool
+	}{{100 * time.Millisecond, true}, {500 * time.Millisecond, false}} {
+		var rate rateControl
+		rate.init(RateConfig{Start: 1e8 / 8}, 1, now)
+		m := &rate.members[0]
+		const perMs = 8 // packets
+		last := false
+		for range 10 {
+			for at := c.outage; at <= time.Second; at += 25 * time.Millisecond {
+				took, gap := 25*time.Millisecond, uint32(0)
+				if at == c.outage { // the first word after it
+					took += c.outage
+					gap = uint32(c.outage/time.Millisecond) * perMs
+				}
+				packets := uint32(took/time.Millisecond) * perMs
+				here := m.newest
+				here.highest += packets
+				here.received += packets - gap
+				here.clock += uint64(took / time.Microsecond)
+				excused := rate.excuse(m, here, gap)
+				if m.newest = here; gap > 0 {
+					last = excused == gap
+				}
+			}
+		}
+		if last != c.excused {
+			t.Errorf("%v a second: excused %t, %.2f lost in bursts", c.outage, last, m.bursts)
+		}
+	}
+	var slow rateControl
+	slow.init(RateConfig{Start: 5e6 / 8}, 1, now)
+	here := mark{highest: 12, received: 10, clock: 25_000}
+	if got := slow.excuse(&slow.members[0], here, 2); got != 0 {
+		t.Errorf("%d packets are a burst at 5 Mbit/s", got)
+	}
+}

@@ -21,7 +21,7 @@ const (
 	minPackets    = 32                    // in a sample
 	manyPackets   = 64                    // of which many are lost
 	minSamples    = 3                     // in a row that show congestion
-	heldSamples   = 6                     // the same at a rate that was held already
+	heldLasts     = 6 * minSample         // that they take at a rate that was held already
 	maxSamples    = 10                    // after which a doubt is settled
 	roundPatience = time.Second           // for members that do not report
 	drain         = 0.9                   // of the capacity after congestion: lets the queue empty
@@ -38,11 +38,13 @@ const (
 	bound         = 0.75                  // of the rate: a sender that achieves less is not held back by it
 	leastExcess   = 0.015                 // over the stray loss that ever counts
 	flagrant      = 0.25                  // excess that needs fewer samples
+	most          = 0.6                   // loss that lasts and allows a cut twice as deep
 	blatant       = 0.15                  // excess in one feedback that ends a start or probe
 	muchMore      = 1.2                   // times the last good rate: where that is likely
 	burstTrains   = 2                     // lost in a row that are a burst
+	leastBurst    = 16                    // packets, where trains are shorter
 	burstShare    = 0.4                   // of what is lost, likewise
-	burstMemory   = 20                    // reports over which they are counted
+	burstMemory   = 4 * time.Second       // over which they are counted
 	mostBursts    = 0.2                   // of the packets: more is always congestion
 	fullPacket    = 1500                  // bytes
 	maxStray      = 0.4                   // more is always congestion
@@ -195,11 +197,7 @@ func (c *rateControl) silence(now time.Time, rtt time.Duration) bool {
 
 // judge weighs a member's samples of the round.
 func (c *rateControl) judge(now time.Time, m *rateMember, sent float64, seq uint32, span time.Duration) bool {
-	lasting := minSamples
-	if c.phase == rateCruise {
-		lasting = heldSamples
-	}
-	loss, v := m.verdict(span, lasting)
+	loss, v := m.verdict(span, c.phase == rateCruise)
 	if c.cutBy == m && v != waiting && c.unmoved(m, loss) {
 		m.stray, m.loss, m.at = loss, loss, c.rate
 		c.uncut(now, seq)
@@ -276,7 +274,11 @@ func (c *rateControl) learn(m *rateMember, loss float64) {
 func (c *rateControl) congested(now time.Time, m *rateMember, capacity, loss float64, seq uint32) {
 	m.loss, m.at = loss, c.rate
 	c.cutBy, c.cutFrom, c.cutIn = m, c.rate, c.phase
-	c.found(max(min(c.rate, capacity), c.rate*deepest))
+	least := c.rate * deepest
+	if m.lossy >= minSamples-1 && loss > most {
+		least *= deepest // no moment's weakness
+	}
+	c.found(max(min(c.rate, capacity), least))
 	c.drain(c.capacity*drain, false)
 	c.bold = firstProbe
 	c.begin(now, seq)

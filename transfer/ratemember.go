@@ -7,8 +7,9 @@ import (
 
 // mark is what one Feedback says about packets.
 type mark struct {
-	highest  uint32 // sequence number
-	received uint32
+	highest  uint32    // sequence number
+	received uint32    // with those excused
+	excused  uint32    // lost in bursts: see excuse
 	clock    uint64    // the member's, microseconds
 	heard    time.Time // by the sender
 }
@@ -19,9 +20,16 @@ func (a mark) since(from mark) (packets uint32, took time.Duration) {
 	return a.highest - from.highest, time.Duration(min(a.clock-from.clock, 1<<32)) * time.Microsecond
 }
 
-// loss returns the share of them that the member did not get.
-func (a mark) loss(from mark) float64 {
-	packets, received := a.highest-from.highest, a.received-from.received
+// loss returns the share of them that the member did not get, without bursts.
+func (a mark) loss(from mark) float64 { return share(a.highest-from.highest, a.received-from.received) }
+
+// missed returns the share of them that the member did not get.
+func (a mark) missed(from mark) float64 {
+	return share(a.highest-from.highest, a.received-a.excused-(from.received-from.excused))
+}
+
+// share returns the share of the packets that were not received.
+func share(packets, received uint32) float64 {
 	if received >= packets {
 		return 0
 	}
@@ -63,6 +71,8 @@ type rateMember struct {
 	sum     float64
 	most    float64       // loss of the worst sample
 	lossy   int           // newest samples in a row that exceed the stray loss
+	lasts   time.Duration // and how long they took
+	bad     int           // samples that do, of all
 	took    time.Duration // by the member's clock
 	last    [2]float64    // losses of the newest samples, the newest first
 }
@@ -81,7 +91,8 @@ func (m *rateMember) anchor(at mark, round uint32, fresh bool) {
 }
 
 func (m *rateMember) clear() {
-	m.samples, m.packets, m.lost, m.sum, m.squares, m.most, m.lossy, m.took = 0, 0, 0, 0, 0, 0, 0, 0
+	m.samples, m.packets, m.lost, m.sum, m.squares, m.took = 0, 0, 0, 0, 0, 0
+	m.most, m.lossy, m.lasts, m.bad = 0, 0, 0, 0
 }
 
 func (m *rateMember) sample(loss, packets float64, took time.Duration) {
@@ -94,9 +105,13 @@ func (m *rateMember) sample(loss, packets float64, took time.Duration) {
 	m.squares += loss * loss
 	m.took += took
 	m.most = max(m.most, loss)
-	if m.lossy++; loss <= m.stray+leastExcess+math.Sqrt(m.stray*(1-m.stray)/packets) {
-		m.lossy = 0
+	if loss <= m.stray+leastExcess+math.Sqrt(m.stray*(1-m.stray)/packets) {
+		m.lossy, m.lasts = 0, 0
+		return
 	}
+	m.lossy++
+	m.bad++
+	m.lasts += took
 }
 
 // passed reports whether a loss came and went while the rate stood: the newest
@@ -127,8 +142,9 @@ const (
 
 // verdict weighs the samples. The margin of a clean one is four standard
 // deviations of independent losses. Losses in bursts scatter more, come and go:
-// congestion has to stand out of the scatter of the samples and to last.
-func (m *rateMember) verdict(span time.Duration, lasting int) (loss float64, v verdict) {
+// congestion has to stand out of the scatter of the samples and to last, for
+// longer at a rate that was held already.
+func (m *rateMember) verdict(span time.Duration, held bool) (loss float64, v verdict) {
 	loss = m.lost / m.packets
 	excess := loss - m.stray
 	if excess <= leastExcess+4*math.Sqrt(loss*(1-loss)/m.packets) || m.passed() {
@@ -142,9 +158,10 @@ func (m *rateMember) verdict(span time.Duration, lasting int) (loss float64, v v
 	scatter := math.Sqrt(max(0, m.squares/n-mean*mean) / n)
 	sure := excess - 2*scatter
 	switch {
-	case m.lossy >= lasting && sure > leastExcess,
+	case m.lossy >= minSamples && (!held || m.lasts >= heldLasts) && sure > leastExcess,
 		m.lossy >= minSamples && sure > flagrant,
-		m.lossy == minSamples-1 && m.samples == m.lossy && lasting == minSamples && sure > flagrant:
+		m.lossy == minSamples-1 && m.samples == m.lossy && !held && sure > flagrant,
+		m.samples >= maxSamples && 2*m.bad > m.samples && sure > leastExcess:
 		return loss, congested
 	case m.samples >= maxSamples:
 		m.stray = min(loss, maxStray) // bursts

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"math"
 	"time"
 
 	"makuo/protocol"
@@ -12,17 +13,23 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	c.heard = now
 	m := &c.members[member]
 	fresh := !before(fb.Highest, c.first) // the packets seen last are of this round
-	here := mark{highest: fb.Highest, received: fb.Received + m.excused, clock: fb.Clock, heard: now}
+	here := mark{highest: fb.Highest, received: fb.Received + m.excused, excused: m.excused, clock: fb.Clock, heard: now}
+	if m.anchored && here.clock < m.newest.clock && !before(m.newest.highest, here.highest) && now.Sub(m.newest.heard) < minSpan {
+		return false // overtaken by the one after it
+	}
 	if !m.anchored || here.clock <= m.newest.clock || before(here.highest, m.newest.highest) {
 		m.anchor(here, c.round, fresh)
 		return false
 	}
 	last := m.newest
-	here.received += c.excuse(m, here, fb.Gap)
-	m.newest = here
 	if here.loss(last) > 0 {
 		m.lostAt = now
+		gap := c.excuse(m, here, fb.Gap)
+		here.received, here.excused = here.received+gap, here.excused+gap
+	} else {
+		c.excuse(m, here, 0)
 	}
+	m.newest = here
 	if !fresh {
 		return false // go on with the old anchor: see below
 	}
@@ -67,14 +74,15 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 // that is full loses packets here and there, of each train some. A member that
 // loses a large share of all packets in bursts is too slow all the same.
 func (c *rateControl) excuse(m *rateMember, here mark, gap uint32) uint32 {
-	packets, received := here.highest-m.newest.highest, here.received-m.newest.received
-	if received >= packets {
-		gap = 0
-	} else if gap = min(gap, packets-received); float64(gap) < burstTrains*float64(trainBytes(int64(c.rate)))/fullPacket || float64(gap) < burstShare*float64(packets-received) {
+	packets, took := here.since(m.newest)
+	lost := float64(packets) * here.loss(m.newest)
+	gap = min(gap, uint32(lost+0.5))
+	train := float64(trainBytes(int64(max(c.rate, c.older)))) / fullPacket
+	if float64(gap) < max(leastBurst, burstTrains*train) || float64(gap) < burstShare*lost {
 		gap = 0
 	}
 	if packets > 0 {
-		m.bursts += (float64(gap)/float64(packets) - m.bursts) / burstMemory
+		m.bursts += (float64(gap)/float64(packets) - m.bursts) * -math.Expm1(-float64(took)/float64(burstMemory))
 	}
 	if m.bursts > mostBursts {
 		return 0
@@ -128,7 +136,7 @@ func (c *rateControl) arrived(m *rateMember, since mark) (float64, bool) {
 	if !okA || !okB || took < time.Millisecond || c.log.idling() || !since.heard.After(c.log.began) {
 		return 0, false
 	}
-	return float64(b.bytes-a.bytes) * (1 - m.newest.loss(since)) / (1 - min(m.stray, maxStray)) / took.Seconds(), true
+	return float64(b.bytes-a.bytes) * (1 - m.newest.missed(since)) / (1 - min(m.stray, maxStray)) / took.Seconds(), true
 }
 
 // waiting returns how long the newest packet that a member has seen was on its

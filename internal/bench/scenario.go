@@ -65,6 +65,9 @@ func (b *bench) inField(s *shell, sc scenario) error {
 	}
 	fmt.Fprintf(b.out, "\n%s: %v, %d files, %.1f MB; %s\n", sc.name, sc.tree, f.size.Files, float64(f.size.Bytes)/1e6, sc.spec)
 	b.broken = map[string]bool{}
+	if err := f.warm(); err != nil {
+		return err
+	}
 	for _, loss := range sc.losses {
 		f.setLoss(loss)
 		for repeat := 1; repeat <= sc.repeats; repeat++ {

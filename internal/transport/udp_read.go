@@ -24,9 +24,10 @@ import (
 // Release.
 //
 // Memory: readSlab bytes for each of maxInbounds, 6 MiB, which last 40 ms at 1
-// Gbit/s where the owner gets no processor, and spillSize for each of maxSpills,
-// 4 MiB, of which the two readers hold half for what comes next. It is touched,
-// and thus real, only as far as it is used.
+// Gbit/s where the owner gets no processor and packets come one by one, and
+// spillSize for each of maxSpills, 4 MiB, of which the two readers hold half for
+// what comes next: 32 trains, until more waits in the socket's buffer. Memory is
+// touched, and thus real, only as far as it is used.
 const (
 	readSlab    = 96 << 10 // 64 slots of an ordinary MTU
 	maxInbounds = 64

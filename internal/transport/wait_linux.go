@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"runtime"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -39,7 +41,16 @@ const NappingThreads = 1
 // again hundreds of times a second costs more than all else that a receiver
 // does for a slow stream: each time that all are idle and one is not, the
 // runtime's monitor wakes every 20 microseconds again.
+//
+// Where there are no more Ps than threads that may nap, what became ready
+// meanwhile would wait in the queue of one of them: it goes first.
 func nanosleep(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))
 	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+	if fewPs() {
+		runtime.Gosched()
+	}
 }
+
+// fewPs is asked once, after the program has made its settings.
+var fewPs = sync.OnceValue(func() bool { return runtime.GOMAXPROCS(0) <= 2 })

@@ -264,9 +264,6 @@ func (s *scan) unread(path string, err error) error {
 	return s.failed(path, false, "cannot be read: %v", cause(err))
 }
 
-// leastHoles is how many bytes a file must lack on disk to count as sparse.
-const leastHoles = 1 << 20
-
 // content fills e with its type and what only that type has, and with the
 // extended attributes. With a sum, st becomes that of the file that was read.
 func (s *scan) content(parent *fsroot.Dir, name string, st *fsroot.Stat, e *protocol.Entry) (err error) {
@@ -279,9 +276,8 @@ func (s *scan) content(parent *fsroot.Dir, name string, st *fsroot.Stat, e *prot
 			}
 		}
 		e.Size = uint64(st.Size)
-		// Other file systems round, compress or hold back: only much is certain.
-		if holes := st.Size - st.Blocks*512; holes >= leastHoles {
-			e.Holes = min(uint64(holes), e.Size-1)
+		if st.Size-st.Blocks*512 >= leastHoles {
+			e.Holes = holesOf(parent, name, st.Size)
 		}
 	case fsroot.TypeSymlink:
 		e.Type = protocol.EntrySymlink
