@@ -46,6 +46,14 @@ func TestPacerKeepsRateAndTrains(t *testing.T) {
 	}
 }
 
+func TestTrainsAreShort(t *testing.T) {
+	for _, c := range []struct{ mbit, bytes int64 }{{1, 125}, {10, 1250}, {98, 12250}, {100, 12 << 10}, {390, 12 << 10}, {1000, 31250}, {10000, 312500}} {
+		if got := trainBytes(c.mbit * 1e6 / 8); got != c.bytes {
+			t.Errorf("%d bytes in a row at %d Mbit/s, want %d", got, c.mbit, c.bytes)
+		}
+	}
+}
+
 func TestControlIsChargedToTheSameRate(t *testing.T) {
 	now := time.Unix(1000, 0)
 	s := benchSender(1, 2, now)

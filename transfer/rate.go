@@ -38,15 +38,9 @@ const (
 	bound         = 0.75                  // of the rate: a sender that achieves less is not held back by it
 	leastExcess   = 0.015                 // over the stray loss that ever counts
 	flagrant      = 0.25                  // excess that needs fewer samples
-	most          = 0.6                   // loss that lasts and allows a cut twice as deep
+	severe        = 0.6                   // loss that lasts and allows a cut twice as deep
 	blatant       = 0.15                  // excess in one feedback that ends a start or probe
 	muchMore      = 1.2                   // times the last good rate: where that is likely
-	burstTrains   = 2                     // lost in a row that are a burst
-	leastBurst    = 16                    // packets, where trains are shorter
-	burstShare    = 0.4                   // of what is lost, likewise
-	burstMemory   = 4 * time.Second       // over which they are counted
-	mostBursts    = 0.2                   // of the packets: more is always congestion
-	fullPacket    = 1500                  // bytes
 	maxStray      = 0.4                   // more is always congestion
 	fewLost       = 8                     // packets lost at least that tell a loss from another
 	fewPackets    = 200                   // after which half of a loss is believed
@@ -75,10 +69,10 @@ const (
 //     sequence number. A member's Feedback is cut into samples of at least
 //     minSample and minPackets that begin inside the round, so that no loss of
 //     an older rate is counted against the present one.
-//  2. A sample's loss is 1 - received/sent, by the member's own counts. It is
-//     congestion if the samples of a round exceed the member's stray loss by
-//     more than chance and their own scatter explain; then the rate goes to
-//     what was delivered, less a tenth.
+//  2. A sample's loss is 1 - received/sent, by the member's own counts, without
+//     bursts. It is congestion if the samples of a round exceed the member's
+//     stray loss by more than chance and their own scatter explain, and go on
+//     doing so; then the rate goes to what was delivered, less a tenth.
 //  3. If at the lower rate the member's loss is what it was, it never was
 //     congestion: it becomes the stray loss, and the rate returns.
 //  4. With no congestion, when all members have reported, the round ends: the
@@ -275,7 +269,7 @@ func (c *rateControl) congested(now time.Time, m *rateMember, capacity, loss flo
 	m.loss, m.at = loss, c.rate
 	c.cutBy, c.cutFrom, c.cutIn = m, c.rate, c.phase
 	least := c.rate * deepest
-	if m.lossy >= minSamples-1 && loss > most {
+	if m.lossy >= minSamples-1 && loss > severe {
 		least *= deepest // no moment's weakness
 	}
 	c.found(max(min(c.rate, capacity), least))

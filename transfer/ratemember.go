@@ -9,7 +9,7 @@ import (
 type mark struct {
 	highest  uint32    // sequence number
 	received uint32    // with those excused
-	excused  uint32    // lost in bursts: see excuse
+	excused  uint32    // packets ever lost in bursts, which count as received: see bursts
 	clock    uint64    // the member's, microseconds
 	heard    time.Time // by the sender
 }
@@ -20,20 +20,26 @@ func (a mark) since(from mark) (packets uint32, took time.Duration) {
 	return a.highest - from.highest, time.Duration(min(a.clock-from.clock, 1<<32)) * time.Microsecond
 }
 
+// lost returns how many of them the member did not get, without bursts.
+func (a mark) lost(from mark) uint32 {
+	packets, received := a.highest-from.highest, a.received-from.received
+	return packets - min(packets, received)
+}
+
 // loss returns the share of them that the member did not get, without bursts.
-func (a mark) loss(from mark) float64 { return share(a.highest-from.highest, a.received-from.received) }
+func (a mark) loss(from mark) float64 { return share(a.lost(from), a.highest-from.highest) }
 
 // missed returns the share of them that the member did not get.
 func (a mark) missed(from mark) float64 {
-	return share(a.highest-from.highest, a.received-a.excused-(from.received-from.excused))
+	return share(a.lost(from)+a.excused-from.excused, a.highest-from.highest)
 }
 
-// share returns the share of the packets that were not received.
-func share(packets, received uint32) float64 {
-	if received >= packets {
+// share returns the part of all that lost is.
+func share(lost, all uint32) float64 {
+	if all == 0 {
 		return 0
 	}
-	return 1 - float64(received)/float64(packets)
+	return float64(min(lost, all)) / float64(all)
 }
 
 // rateMember is what one member's reports said.
@@ -46,8 +52,7 @@ type rateMember struct {
 	judged    uint32        // last round it was judged in
 	least     time.Duration // of its packets on their way, on clocks that differ: see waiting
 	leastAt   time.Time     // when that was; zero: never
-	excused   uint32        // packets lost in bursts, which count as received
-	bursts    float64       // their share of late
+	bursts    bursts
 	blatant   int           // feedbacks in a row with a loss that a start or probe may have made
 	waits     int           // feedbacks in a row that have seen a queue
 	waitsIn   uint32        // round of them

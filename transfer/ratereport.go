@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"math"
 	"time"
 
 	"makuo/protocol"
@@ -13,7 +12,7 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	c.heard = now
 	m := &c.members[member]
 	fresh := !before(fb.Highest, c.first) // the packets seen last are of this round
-	here := mark{highest: fb.Highest, received: fb.Received + m.excused, excused: m.excused, clock: fb.Clock, heard: now}
+	here := mark{highest: fb.Highest, received: fb.Received + m.newest.excused, excused: m.newest.excused, clock: fb.Clock, heard: now}
 	if m.anchored && here.clock < m.newest.clock && !before(m.newest.highest, here.highest) && now.Sub(m.newest.heard) < minSpan {
 		return false // overtaken by the one after it
 	}
@@ -22,13 +21,13 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 		return false
 	}
 	last := m.newest
-	if here.loss(last) > 0 {
+	packets, took := here.since(last)
+	lost := here.lost(last)
+	if lost > 0 {
 		m.lostAt = now
-		gap := c.excuse(m, here, fb.Gap)
-		here.received, here.excused = here.received+gap, here.excused+gap
-	} else {
-		c.excuse(m, here, 0)
 	}
+	excused := m.bursts.excuse(packets, lost, fb.Gap, took, max(c.rate, c.older))
+	here.received, here.excused = here.received+excused, here.excused+excused
 	m.newest = here
 	if !fresh {
 		return false // go on with the old anchor: see below
@@ -40,7 +39,7 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 	if wait != unknownWait {
 		m.note(c.round, wait+c.hidden(m))
 	}
-	packets, took := here.since(m.from)
+	packets, took = here.since(m.from)
 	whole := packets >= minPackets && took >= minSample
 	if m.round != c.round {
 		// The interval began in an older round: it says what the loss was at
@@ -67,28 +66,6 @@ func (c *rateControl) report(now time.Time, member int, fb *protocol.Feedback, s
 		least = max(minSample, least/2) // no queue can hide what the rate does
 	}
 	return c.judge(now, m, sentRate, seq, least)
-}
-
-// excuse returns how many of the packets that a member missed since its newest
-// report were lost in a burst that is no congestion's: gap in a row. A queue
-// that is full loses packets here and there, of each train some. A member that
-// loses a large share of all packets in bursts is too slow all the same.
-func (c *rateControl) excuse(m *rateMember, here mark, gap uint32) uint32 {
-	packets, took := here.since(m.newest)
-	lost := float64(packets) * here.loss(m.newest)
-	gap = min(gap, uint32(lost+0.5))
-	train := float64(trainBytes(int64(max(c.rate, c.older)))) / fullPacket
-	if float64(gap) < max(leastBurst, burstTrains*train) || float64(gap) < burstShare*lost {
-		gap = 0
-	}
-	if packets > 0 {
-		m.bursts += (float64(gap)/float64(packets) - m.bursts) * -math.Expm1(-float64(took)/float64(burstMemory))
-	}
-	if m.bursts > mostBursts {
-		return 0
-	}
-	m.excused += gap
-	return gap
 }
 
 // hasty ends a start or probe before its round is over if the member shows

@@ -112,7 +112,7 @@ func (f *field) clear() error {
 
 // warm has the kernel get the memory that the trees will take at the members
 // and give it back: else the first turn pays for memory that was never used
-// since the machine started, which in a virtual machine costs more than all else.
+// since the machine started, which in a virtual machine takes more than twice as long.
 func (f *field) warm() error {
 	zeros := make([]byte, 1<<20)
 	for _, h := range f.members {

@@ -97,7 +97,7 @@ type Origin struct {
 	readEnd  bool // all data is offered
 	commitAt time.Time
 	abort    string
-	hold     bool // fetch nothing for now
+	hold     bool // no pages are fetched: see HoldFetches
 	events   []Event
 
 	// Parking: see park.go and pace.go.

@@ -64,7 +64,6 @@ func benchmarkFleet(b *testing.B, cut bool, receivers, rate int, plain bool) {
 		members = append(members, startFleet(b, l.host(b), "receive", rate, plain))
 	}
 	sent := startFleet(b, l.host(b), "send", rate, plain).report(b)
-	time.Sleep(500 * time.Millisecond) // what is on its way arrives
 	var got fleetReport
 	for _, m := range members {
 		r := m.report(b)
@@ -146,20 +145,38 @@ func TestFleetMember(t *testing.T) {
 		s := u.Stats()
 		r.Packets, r.Bytes = s.SentPackets, s.SentBytes
 	} else {
+		ended := make(chan struct{})
 		go func() {
 			io.Copy(io.Discard, os.Stdin)
-			u.Close()
+			close(ended)
 		}()
-		for in, err := u.Recv(); err == nil; in, err = u.Recv() {
-			r.Batches++
-			in.Release()
-		}
+		r.Batches = receiveFleet(u, ended)
 		s := u.Stats()
 		r.Packets, r.Bytes, r.Overflow = s.Packets, s.Bytes, s.Overflow
 	}
 	r.Elapsed, r.CPU = time.Since(began), processorTime()-cpu
 	json.NewEncoder(os.Stdout).Encode(r)
 	u.Close()
+}
+
+// receiveFleet reads until the sender has ended and then no packet has come for
+// a tenth of a second, and returns the number of batches.
+func receiveFleet(u *UDP, ended <-chan struct{}) (batches int) {
+	var quiet <-chan time.Time
+	for {
+		select {
+		case in := <-u.Arrivals():
+			batches++
+			in.Release()
+		case <-ended:
+			ended = nil
+		case <-quiet:
+			return batches
+		}
+		if ended == nil {
+			quiet = time.After(100 * time.Millisecond)
+		}
+	}
 }
 
 // fleetSend sends trains of 40 packets, the last of which is short.
@@ -179,7 +196,7 @@ func fleetSend(u *UDP, rate int) {
 		o.Enqueue(tr)
 	}
 	for s := o.Stats(); s.Bytes < fleetBytes && s.Errors.Total() == 0; s = o.Stats() {
-		time.Sleep(100 * time.Microsecond)
+		<-o.Room() // a value comes when the last has left
 	}
 	o.Close()
 }
