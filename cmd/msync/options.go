@@ -135,6 +135,7 @@ var table = []option{
 	{0, "devices", "", "push device nodes too (root)", flag(func(o *options) *bool { return &o.req.Devices })},
 	{0, "max-delete", "N", "a member that would delete more than N names deletes none", number(0, 1<<31-1, func(o *options, n int) { o.req.MaxDelete = &n })},
 	{0, "force-empty", "", "let an empty source empty the whole base directory", flag(func(o *options) *bool { return &o.req.ForceEmpty })},
+	{0, "delete-missing", "", "remove on the members each PATH that does not exist here", flag(func(o *options) *bool { return &o.req.DeleteMissing })},
 	{0, "expect", "N", "send nothing unless there are N members to push to", number(0, 10000, func(o *options, n int) { o.req.Expect = n })},
 	{0, "ignore-missing", "", "members that are not there do not make the push fail", flag(func(o *options) *bool { return &o.req.IgnoreMissing })},
 	{0, "all-or-none", "", "commit only if every member is ready", flag(func(o *options) *bool { return &o.req.AllOrNone })},
@@ -271,7 +272,9 @@ func (o *options) check() error {
 	case o.req.ForceEmpty && !o.req.Delete:
 		return usagef("--force-empty does nothing without --delete")
 	case len(o.paths) == 0 && !o.req.Recursive:
-		return usagef("nothing to push: name a path, or use -r for the whole base directory")
+		return usagef("nothing to push: name a path, or use -r for all that is below the current directory")
+	case len(o.paths) == 0 && o.req.DeleteMissing:
+		return usagef("--delete-missing needs the paths that it may remove")
 	}
 	for _, p := range o.paths {
 		if p == "" {
@@ -348,8 +351,9 @@ func usage() string {
 	b.WriteString("Usage: msync [OPTION]... [PATH]...\n" +
 		"       msync --status | --members | --forget NAME\n\n" +
 		"Makes each PATH on all members what it is here. A PATH is absolute, or relative\n" +
-		"to the current directory if that is inside the base directory, else relative to\n" +
-		"the base directory. -r without PATH pushes the whole base directory.\n\nOptions:\n")
+		"to the current directory if that is inside the base directory; from outside it\n" +
+		"may be relative to the base directory too. -r without PATH pushes the current\n" +
+		"directory, or from outside the base directory all of that.\n\nOptions:\n")
 	for _, p := range table {
 		short := "    "
 		if p.short != 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,12 +43,23 @@ func TestResolve(t *testing.T) {
 	d := site(t)
 	for _, x := range []struct{ cwd, arg, want string }{
 		{"", "docs", "docs"}, // not inside: relative to the base
+		{"", "gone", "error"},
+		{"", "file/", "error"}, // not a directory
+		{"", "docs/gone/..", "error"},
+		{"real", "docs", "docs"},
+		{"real", "base", "."}, // from the current directory that is outside
+		{"real", "base/docs", "docs"},
+		{"real", "base/file", "file"},
+		{"real", "base/base", "error"},
+		{"real", "other", "error"},
+		{"real/base/docs", "docs", "error"}, // inside: never from the base
+		{"real/base/docs", "file", "error"},
 		{"", "./docs/", "docs"},
 		{"", "docs/../file", "file"},
 		{"", ".", "."},
 		{"", "..", outside},
 		{"", "docs/../../other", outside},
-		{"", "gone/x", "gone/x"},
+		{"", "gone/x", "error"},
 		{"", "gone/../../x", outside},
 		{"", "in", "in"},           // the link itself
 		{"", "in/", "docs"},        // what it points to
@@ -80,6 +92,9 @@ func TestResolve(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if r.real != filepath.Join(d, "real/base") {
+				t.Fatal(r.real)
+			}
 			got, err := r.resolve(strings.ReplaceAll(x.arg, "@", d))
 			switch {
 			case err != nil && strings.Contains(err.Error(), "outside the base directory "+filepath.Join(d, base)):
@@ -99,6 +114,7 @@ func TestResolverWithoutSight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.deleteMissing = true
 	for arg, want := range map[string]string{"b": "a/b", "../c": "c", "/nonexistent/base": ".", "/nonexistent/base//x/./y": "x/y"} {
 		if got, err := r.resolve(arg); got != want || err != nil {
 			t.Errorf("%s: %q, %v", arg, got, err)
@@ -107,7 +123,7 @@ func TestResolverWithoutSight(t *testing.T) {
 	if _, err := newResolver("relative", "", ""); err == nil {
 		t.Error("a relative base was taken")
 	}
-	if got, err := (&resolver{base: "/", real: "/", from: "/"}).resolve("/etc"); got != "etc" || err != nil {
+	if got, err := (&resolver{base: "/", real: "/", cwd: "/"}).resolve("/etc"); got != "etc" || err != nil {
 		t.Errorf("base /: %q, %v", got, err)
 	}
 }
@@ -115,11 +131,40 @@ func TestResolverWithoutSight(t *testing.T) {
 func TestCurrentDirectoryThroughALinkOut(t *testing.T) {
 	d := site(t)
 	base, cwd := filepath.Join(d, "real/base"), filepath.Join(d, "real/other")
-	if _, err := newResolver(base, cwd, filepath.Join(base, "out")); err == nil {
+	resolve := func(cwd, pwd, arg string) error {
+		r, err := newResolver(base, cwd, pwd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.resolve(arg)
+		_, none := r.resolveAll(nil)
+		if !strings.HasPrefix(arg, "/") && (err == nil) != (none == nil) {
+			t.Errorf("in %s: %v with a path, %v without", cwd, err, none)
+		}
+		return err
+	}
+	if resolve(cwd, filepath.Join(base, "out"), "docs") == nil {
 		t.Error("a directory that only seems to be inside was taken")
 	}
-	if _, err := newResolver(base, cwd, filepath.Join(base, "docs")); err != nil {
+	if err := resolve(cwd, filepath.Join(base, "out"), filepath.Join(base, "docs")); err != nil {
+		t.Errorf("an absolute path depends on the current directory: %v", err)
+	}
+	if err := resolve(cwd, filepath.Join(base, "docs"), "docs"); err != nil {
 		t.Errorf("a stale PWD counted: %v", err)
+	}
+	if resolve("", "", "docs") == nil {
+		t.Error("a current directory that is gone was taken for the base")
+	}
+	// The shell went through in -> docs, which leads to another directory now.
+	docs, in := filepath.Join(base, "docs"), filepath.Join(base, "in")
+	if err := resolve(docs, in, "sub"); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(os.Remove(in), os.Symlink(".", in)); err != nil {
+		t.Fatal(err)
+	}
+	if err := resolve(docs, in, "sub"); err == nil || !strings.Contains(err.Error(), "switched") {
+		t.Errorf("a directory behind a switched link was taken: %v", err)
 	}
 }
 
@@ -134,7 +179,61 @@ func TestResolveAll(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 	if got, err = r.resolveAll(nil); err != nil || len(got) != 1 || got[0] != "." {
-		t.Errorf("%v, %v", got, err)
+		t.Errorf("outside: %v, %v", got, err)
+	}
+	r.cwd = filepath.Join(d, "real/base/docs/sub")
+	if got, err = r.resolveAll(nil); err != nil || len(got) != 1 || got[0] != "docs/sub" {
+		t.Errorf("inside: %v, %v", got, err)
+	}
+}
+
+// TestMissingPath: what is not here is an error that names the whole path, in
+// every place where it was looked for; --delete-missing lets it pass.
+func TestMissingPath(t *testing.T) {
+	d := site(t)
+	base := filepath.Join(d, "real/base")
+	for _, x := range []struct{ cwd, arg, says, deletes string }{
+		{"real/base", "gone", "@/real/base/gone does not exist on this host: nothing was sent; --delete-missing would remove it on the members", "gone"},
+		{"real/base/docs", "../gone/x", "@/real/base/docs/../gone/x does not exist", "gone/x"},
+		{"real", "base/gone", "@/real/base/gone does not exist on this host, nor does @/real/base/base/gone: ", ""}, // two readings
+		{"real/other", "gone", "@/real/base/gone does not exist on this host, nor does @/real/other/gone, which would be outside the base directory: ", "gone"},
+		{"real", "other", "@/real/other is outside the base directory, and @/real/base/other does not exist on this host: nothing was sent", ""},
+		{"real/other", "file/", "@/real/base/file/ is not a directory", "file"},
+		{"real/other", "@/real/base/gone/", "@/real/base/gone does not exist", "gone"},
+	} {
+		r, err := newResolver(base, filepath.Join(d, x.cwd), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		arg := strings.ReplaceAll(x.arg, "@", d)
+		if _, err := r.resolve(arg); err == nil || !strings.Contains(err.Error(), strings.ReplaceAll(x.says, "@", d)) {
+			t.Errorf("in %s: %s: %v\nwant %s", x.cwd, arg, err, x.says)
+		}
+		r.deleteMissing = true
+		if got, err := r.resolve(arg); got != x.deletes || (err == nil) != (x.deletes != "") {
+			t.Errorf("in %s: --delete-missing %s: %q, %v, want %q", x.cwd, arg, got, err, x.deletes)
+		}
+	}
+}
+
+// TestTwoReadings: a path that exists both below the current directory, which
+// is outside, and below the base is asked for in full.
+func TestTwoReadings(t *testing.T) {
+	d := site(t)
+	base := filepath.Join(d, "real/base")
+	if err := os.MkdirAll(filepath.Join(base, "base/docs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r, err := newResolver(base, filepath.Join(d, "real"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.resolve("base/docs")
+	if err == nil || !strings.Contains(err.Error(), base+"/docs or "+base+"/base/docs") {
+		t.Errorf("%v", err)
+	}
+	if got, err := r.resolve(base + "/docs"); got != "docs" || err != nil {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

@@ -83,14 +83,18 @@ func (o *options) prepare(ctx context.Context, client *control.Client, stdin io.
 	if err != nil {
 		return err
 	}
+	if err := checkBase(st); err != nil {
+		return err
+	}
 	cwd, err := env.getwd()
 	if err != nil {
-		cwd = "" // the directory is gone, or may not be seen: paths are relative to the base
+		cwd = "" // the directory is gone, or may not be seen
 	}
 	r, err := newResolver(string(st.Base), cwd, env.getenv("PWD"))
 	if err != nil {
 		return err
 	}
+	r.deleteMissing = o.req.DeleteMissing
 	paths, err := r.resolveAll(o.paths)
 	for _, p := range paths {
 		o.req.Paths = append(o.req.Paths, control.Text(p))

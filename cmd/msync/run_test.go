@@ -95,6 +95,11 @@ func newLab(t *testing.T) *lab {
 	if err := os.Mkdir(l.b.base, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range []string{"a", "b", "-r", "x"} {
+		if err := os.Mkdir(filepath.Join(l.b.base, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	l.env["MSYNC_TARGET"] = "unix:" + l.socket
 	l.b.push = events(&control.Start{Push: "p1"}, &control.Summary{Done: 1})
 	listener, err := control.Listen(l.socket, control.SocketOptions{UID: -1, GID: -1})
@@ -247,7 +252,7 @@ func TestWrongUse(t *testing.T) {
 		args   string
 		stderr string
 	}{
-		{"-v", "msync: nothing to push: name a path, or use -r for the whole base directory"},
+		{"-v", "msync: nothing to push: name a path, or use -r for all that is below the current directory"},
 		{"--delete x", "msync: --delete works only with --recursive (-r)"},
 		{"-rz x", "msync: unknown option -z"},
 		{"--recurse", "msync: unknown option --recurse"},

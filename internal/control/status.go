@@ -11,7 +11,10 @@ type Status struct {
 	Session     string         `json:"session"`
 	PID         int            `json:"pid"`
 	Started     time.Time      `json:"started"`
-	Base        Text           `json:"base"` // absolute
+	Base        Text           `json:"base"`                  // absolute, without symbolic links, as at the start
+	BaseNamed   Text           `json:"base_named,omitempty"`  // as it was given, absolute, with its links
+	BaseDevice  uint64         `json:"base_device,omitempty"` // of the directory that is held open
+	BaseInode   uint64         `json:"base_inode,omitempty"`
 	StageDir    Text           `json:"stage_dir,omitempty"`
 	StateDir    Text           `json:"state_dir,omitempty"`
 	Group       string         `json:"group"` // multicast address

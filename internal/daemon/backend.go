@@ -46,6 +46,7 @@ func (n *node) status(now time.Time) *control.Status {
 	info := n.conn.Info()
 	s := &control.Status{Version: control.Version, Protocol: protocol.Version, Name: n.cfg.Name, Cluster: n.cfg.Cluster,
 		Session: fmt.Sprintf("%016x", uint64(n.session)), PID: os.Getpid(), Started: n.started, Base: control.Text(n.cfg.Base),
+		BaseNamed: control.Text(n.cfg.baseNamed), BaseDevice: n.modules[0].Root.Dev(), BaseInode: n.modules[0].Root.Ino(),
 		StageDir: control.Text(n.cfg.Stage), StateDir: control.Text(n.cfg.State), Group: n.conn.Group().Addr().String(),
 		Port: int(n.conn.Group().Port()), UnicastPort: int(n.conn.Local().Port()), Interface: info.Interface,
 		Address: n.conn.Local().Addr().String(), TTL: info.TTL, MTU: n.conn.Payload() + ipUDPHeader,

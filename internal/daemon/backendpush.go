@@ -31,6 +31,9 @@ func (b *backend) Push(ctx context.Context, req *control.PushRequest, emit func(
 	if n.cfg.NoSend {
 		return control.NewError(control.CodeForbidden, n.cfg.Name+" was started with --no-send: push from another member")
 	}
+	if err := n.cfg.baseSwitched(); err != nil {
+		return control.NewError(control.CodeConflict, err.Error())
+	}
 	r, err := pushRequest(req)
 	if err != nil {
 		return err

@@ -49,6 +49,8 @@ type Config struct {
 	// Base is the directory that is served as the module "default".
 	// Validate makes it absolute and free of symbolic links.
 	Base string
+	// baseNamed is Base as it was given, absolute, with its symbolic links.
+	baseNamed string
 	// Stage is the directory that holds a push before it is made live; on
 	// the file system of Base. Empty: a hidden directory in Base.
 	Stage string
@@ -208,6 +210,11 @@ func (c *Config) validatePaths() error {
 	if len(base) > protocol.MaxDetail {
 		return fmt.Errorf("base directory %s: its path has %d bytes, at most %d can be shown to other members; choose a shorter one with --base", base, len(base), protocol.MaxDetail)
 	}
+	if c.baseNamed == "" {
+		if c.baseNamed, err = filepath.Abs(c.Base); err != nil {
+			return fmt.Errorf("base directory %s: %w", c.Base, err)
+		}
+	}
 	c.Base = base
 	if c.Stage != "" {
 		if c.Stage, err = realDir(c.Stage); err != nil {
@@ -251,6 +258,16 @@ func (c *Config) Warnings() []string {
 		w = append(w, fmt.Sprintf("group %v with TTL %d: packets can leave the local network, and nothing seals them", c.Network.Group, c.Network.TTL))
 	}
 	return w
+}
+
+// baseSwitched tells of a base directory that was given by a symbolic link
+// which leads somewhere else now.
+func (c *Config) baseSwitched() error {
+	now, err := filepath.EvalSymlinks(c.baseNamed)
+	if err != nil || now == c.Base || c.baseNamed == "" {
+		return nil // a base that is gone is found when it is read
+	}
+	return fmt.Errorf("the base directory %s led to %s when makuod started, and leads to %s now: nothing was sent; restart makuod to push what is there now", c.baseNamed, c.Base, now)
 }
 
 // realDir returns the absolute path of an existing directory, without

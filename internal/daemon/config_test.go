@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -47,6 +48,16 @@ func TestValidateBringsPathsIntoTheirFinalForm(t *testing.T) {
 	}
 	if c.Base != real {
 		t.Errorf("base %s, want %s", c.Base, real)
+	}
+	if err := c.baseSwitched(); err != nil {
+		t.Error(err)
+	}
+	other := t.TempDir()
+	if err := errors.Join(os.Remove(link), os.Symlink(other, link)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.baseSwitched(); err == nil || !strings.Contains(err.Error(), "leads to "+other+" now") {
+		t.Errorf("a base behind a switched link: %v", err)
 	}
 	wd, _ := os.Getwd()
 	if c.State != filepath.Join(wd, "st") || c.Socket.Path != filepath.Join(wd, "s.sock") {

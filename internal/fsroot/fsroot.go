@@ -31,6 +31,7 @@ type Root struct {
 	path    string
 	fd      int
 	dev     uint64
+	ino     uint64
 	openat2 atomic.Bool // cleared for good when the kernel, or a seccomp filter, refuses it
 	cache   cache
 }
@@ -50,7 +51,7 @@ func Open(path string) (*Root, error) {
 		sysClose(fd)
 		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
-	r := &Root{path: filepath.Clean(path), fd: fd, dev: st.Dev}
+	r := &Root{path: filepath.Clean(path), fd: fd, dev: st.Dev, ino: st.Ino}
 	r.openat2.Store(true)
 	r.cache.init(cacheSize)
 	return r, nil
@@ -61,6 +62,9 @@ func (r *Root) Path() string { return r.path }
 
 // Dev returns the device number of the root's file system, as in Stat.Dev.
 func (r *Root) Dev() uint64 { return r.dev }
+
+// Ino returns the inode number of the root.
+func (r *Root) Ino() uint64 { return r.ino }
 
 // Close closes the root and drops its cache. Dirs that are still held stay
 // usable until they are closed.
