@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -83,6 +84,7 @@ func newNode(cfg Config, log *zap.Logger, session protocol.Session, conn transpo
 // the directory state. After an error nothing is open; else close undoes it.
 func (n *node) open(state string) error {
 	module, err := tree.OpenModule(tree.ModuleConfig{Name: protocol.DefaultModule, Base: n.cfg.Base, Stage: n.cfg.Stage,
+		Proof:   filepath.Join(state, "stage-"+protocol.DefaultModule),
 		Protect: n.cfg.Protect, Own: n.cfg.own(), Devices: true, OwnerMatch: n.cfg.OwnerMatch})
 	if err != nil {
 		return err

@@ -57,6 +57,19 @@ func Open(path string) (*Root, error) {
 	return r, nil
 }
 
+// AsRoot returns a root that is the directory d itself, whatever its name leads
+// to later. The caller closes it; d stays the caller's too.
+func (d *Dir) AsRoot() (*Root, error) {
+	fd, err := sysOpenSelf(d.fd)
+	if err != nil {
+		return nil, d.selfError("open", err)
+	}
+	r := &Root{path: filepath.Join(d.root.path, d.path), fd: fd, dev: d.root.dev}
+	r.openat2.Store(d.root.openat2.Load())
+	r.cache.init(cacheSize)
+	return r, nil
+}
+
 // Path returns the absolute path that the root was opened with, cleaned.
 func (r *Root) Path() string { return r.path }
 

@@ -77,6 +77,12 @@ func sysOpenRoot(path string) (int, error) {
 	return fd, openError(err)
 }
 
+// sysOpenSelf opens the directory fd once more, with a position of its own.
+func sysOpenSelf(fd int) (int, error) {
+	self, err := retryFD(func() (int, error) { return unix.Openat(fd, ".", unix.O_RDONLY|openDirFlags, 0) })
+	return self, openError(err)
+}
+
 // readable opens a directory for reading, or where that is forbidden for
 // searching alone.
 func readable(open func(flags int) (int, error)) (fd int, pathOnly bool, err error) {

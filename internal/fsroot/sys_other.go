@@ -34,6 +34,7 @@ func sysCtimeMoves(int) bool { return false }
 func openat2Missing(error) bool                              { return false }
 func sysClose(int) error                                     { return ErrUnsupported }
 func sysOpenRoot(string) (int, error)                        { return -1, ErrUnsupported }
+func sysOpenSelf(int) (int, error)                           { return -1, ErrUnsupported }
 func sysOpenBeneath(int, string) (int, bool, error)          { return -1, false, ErrUnsupported }
 func sysOpenStep(int, string, uint64) (int, bool, error)     { return -1, false, ErrUnsupported }
 func sysStat(int, string, *Stat) error                       { return ErrUnsupported }

@@ -17,7 +17,7 @@ import (
 // does that is killed; the module is open for the next start.
 func leaveStaged(t *testing.T, base string, id protocol.PushID) *tree.Module {
 	open := func() *tree.Module {
-		m, err := tree.OpenModule(tree.ModuleConfig{Name: "default", Base: base})
+		m, err := tree.OpenModule(tree.ModuleConfig{Name: "default", Base: base, Proof: base + ".stage"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,6 +33,7 @@ type ModuleConfig struct {
 	Name    string   // protocol.ValidName
 	Base    string   // the directory; made absolute, links in it are followed
 	Stage   string   // an existing directory in which the staging directory is made; default: Base itself
+	Proof   string   // file in the daemon's state directory that says which staging directory it made; "": none of an earlier run counts
 	Protect []string // patterns of what a push may never overwrite or delete here
 	Own     []string // paths of the daemon's own, such as its state and socket: what is in Base of them is never pushed nor touched
 	Devices bool     // device nodes may be made here
@@ -74,6 +75,7 @@ func OpenModule(cfg ModuleConfig) (*Module, error) {
 	if m.cfg.Base, err = filepath.EvalSymlinks(base); err != nil {
 		return nil, fmt.Errorf("module %s: %w", cfg.Name, err)
 	}
+	m.area.proof.path = cfg.Proof
 	m.may.read()
 	if err := m.setStage(cfg.Stage); err != nil {
 		return nil, fmt.Errorf("module %s: %w", cfg.Name, err)

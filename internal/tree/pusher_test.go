@@ -44,7 +44,7 @@ func (o *outcome) errors() (list []string) {
 
 func openTestModule(t testing.TB, dir string, change ...func(*ModuleConfig)) *Module {
 	t.Helper()
-	cfg := ModuleConfig{Name: "default", Base: dir, Devices: true}
+	cfg := ModuleConfig{Name: "default", Proof: dir + ".stage", Base: dir, Devices: true}
 	for _, f := range change {
 		f(&cfg)
 	}

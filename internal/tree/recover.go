@@ -46,11 +46,11 @@ func (m *Module) Recover() ([]*Pending, error) {
 		return nil, err
 	}
 	// Keeps the staging directory while its contents go.
-	root, path, err := m.acquireStage()
+	root, err := m.existingStage()
 	if err != nil {
 		return nil, err
 	}
-	area, err := root.OpenDir(path)
+	area, err := root.OpenDir(".")
 	if err != nil {
 		return nil, join(err, m.releaseStage())
 	}
@@ -74,35 +74,25 @@ func (m *Module) Recover() ([]*Pending, error) {
 	return pending, join(errs...)
 }
 
-// stageNames lists the staging directory; none if it is not there.
+// stageNames lists the staging directory; none if it is not there. One that is
+// empty goes.
 func (m *Module) stageNames() ([]string, error) {
-	root, path, err := m.stageRoot()
-	if err != nil {
-		return nil, err
-	}
-	if root != m.Root {
-		defer root.Close()
-	}
-	d, err := root.OpenDir(path)
+	root, err := m.existingStage()
 	if err != nil {
 		return nil, absentOK(err)
 	}
-	defer d.Close()
-	names, err := d.Names()
-	if err != nil {
-		return nil, err
-	}
 	var list []string
-	for i := range names.Len() {
-		list = append(list, strings.Clone(names.Name(i)))
-	}
-	if len(list) == 0 { // made, and never used
-		if _, _, err := m.acquireStage(); err != nil {
-			return nil, err
+	d, err := root.OpenDir(".")
+	if err == nil {
+		var names *fsroot.Names
+		if names, err = d.Names(); err == nil {
+			for i := range names.Len() {
+				list = append(list, strings.Clone(names.Name(i)))
+			}
 		}
-		return nil, m.releaseStage()
+		d.Close()
 	}
-	return list, nil
+	return list, join(err, m.releaseStage())
 }
 
 // recoverPush decides about one push: roll forward, pending, or leftover.

@@ -171,11 +171,7 @@ func (m *Module) DropLeftovers(now time.Time) error {
 	if names, err := m.stageNames(); err != nil || len(names) == 0 {
 		return err
 	}
-	if _, _, err := m.acquireStage(); err != nil {
-		return err
-	}
-	err := m.trimLeftovers(now)
-	return join(err, m.releaseStage())
+	return m.trimLeftovers(now)
 }
 
 // dropOldest removes the oldest leftover, even one that a push reads along: it
@@ -193,17 +189,15 @@ func (m *Module) dropOldest() (dropped bool, err error) {
 
 // inArea calls f with the staging directory, if there is one, and the leftovers
 // in it, oldest first. Half a leftover is removed before.
-func (m *Module) inArea(f func(area *fsroot.Dir, kept []string) error) error {
-	root, path, err := m.stageRoot()
-	if err != nil {
-		return err
-	}
-	if root != m.Root {
-		defer root.Close()
-	}
-	area, err := root.OpenDir(path)
+func (m *Module) inArea(f func(area *fsroot.Dir, kept []string) error) (err error) {
+	root, err := m.existingStage()
 	if err != nil {
 		return absentOK(err)
+	}
+	defer func() { err = join(err, m.releaseStage()) }()
+	area, err := root.OpenDir(".")
+	if err != nil {
+		return err
 	}
 	defer area.Close()
 	names, err := area.Names()

@@ -54,7 +54,7 @@ func (s *scanned) find(path string) *protocol.Entry {
 
 func openModule(t testing.TB, base string, change ...func(*ModuleConfig)) *Module {
 	t.Helper()
-	cfg := ModuleConfig{Name: "default", Base: base}
+	cfg := ModuleConfig{Name: "default", Proof: base + ".stage", Base: base}
 	for _, f := range change {
 		f(&cfg)
 	}

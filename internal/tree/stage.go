@@ -25,77 +25,128 @@ func partName(entry uint32) string   { return "p" + strconv.FormatUint(uint64(en
 func oldName(entry uint32) string    { return "o" + strconv.FormatUint(uint64(entry), 16) }
 
 // stageArea is the staging directory of a module: it is there while somebody
-// uses it, or something is left in it.
+// uses it, or something is left in it. It is held by descriptor: whatever takes
+// its name meanwhile is not looked at.
 type stageArea struct {
-	mu    sync.Mutex
-	users int
-	root  *fsroot.Root // from which it is reached
-	path  string       // below root
+	mu     sync.Mutex
+	users  int
+	root   *fsroot.Root // the staging directory itself
+	parent *fsroot.Dir  // in which it lies
+	proof  proof
 }
 
-// open finds the staging directory without making it; fs.ErrNotExist.
-func (m *Module) stageRoot() (*fsroot.Root, string, error) {
+// stageParent opens the directory in which the staging directory lies.
+func (m *Module) stageParent() (*fsroot.Dir, error) {
 	if m.areaRel != "" {
-		return m.Root, m.areaRel, nil
+		dir, _ := splitPath(m.areaRel)
+		return m.Root.OpenDir(dir)
 	}
 	r, err := fsroot.Open(filepath.Dir(m.stageDir))
 	if err != nil {
-		return nil, "", fmt.Errorf("staging directory: %w", err)
+		return nil, err
 	}
 	if r.Dev() != m.Root.Dev() {
 		r.Close()
-		return nil, "", fmt.Errorf("staging directory %s: is on another file system than %s; files can't be renamed from there", m.stageDir, m.cfg.Base)
+		return nil, fmt.Errorf("is on another file system than %s; files can't be renamed from there", m.cfg.Base)
 	}
-	return r, filepath.Base(m.stageDir), nil
+	d, err := r.OpenDir(".")
+	if err != nil {
+		r.Close()
+	}
+	return d, err
 }
 
-// acquireStage makes the staging directory if need be and keeps it there until
-// releaseStage. The time of the directory it lies in stays what it was.
-func (m *Module) acquireStage() (*fsroot.Root, string, error) {
+// closeParent closes what stageParent opened.
+func (m *Module) closeParent(d *fsroot.Dir) {
+	d.Close()
+	if d.Root() != m.Root {
+		d.Root().Close()
+	}
+}
+
+// acquireStage opens the staging directory, makes it if need be, and keeps it
+// there until releaseStage. The time of the directory it lies in stays what it
+// was. The root it returns is the staging directory itself.
+func (m *Module) acquireStage() (*fsroot.Root, error) { return m.useStage(true) }
+
+// existingStage is acquireStage that makes nothing; the error is
+// fs.ErrNotExist if there is none.
+func (m *Module) existingStage() (*fsroot.Root, error) { return m.useStage(false) }
+
+func (m *Module) useStage(create bool) (*fsroot.Root, error) {
 	a := &m.area
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.users > 0 {
-		a.users++
-		return a.root, a.path, nil
-	}
-	root, path, err := m.stageRoot()
-	if err != nil {
-		return nil, "", err
-	}
-	if err := makeStage(root, path); err != nil {
-		if root != m.Root {
-			root.Close()
+	if a.users == 0 {
+		if err := m.openStage(create); err != nil {
+			return nil, fmt.Errorf("staging directory %s: %w", m.stageDir, err)
 		}
-		return nil, "", fmt.Errorf("staging directory %s: %w", m.stageDir, err)
 	}
-	a.root, a.path, a.users = root, path, 1
-	return root, path, nil
+	a.users++
+	return a.root, nil
 }
 
-func makeStage(root *fsroot.Root, path string) error {
-	dir, name := splitPath(path)
-	parent, err := root.OpenDir(dir)
+func (m *Module) openStage(create bool) error {
+	parent, err := m.stageParent()
 	if err != nil {
 		return err
 	}
-	defer parent.Close()
-	err = keepTime(parent, func() error { return parent.Mkdir(name, 0o700) })
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	name := filepath.Base(m.stageDir)
+	d, err := parent.OpenChild(name)
+	switch {
+	case err == nil:
+		err = m.area.proof.judge(m.stageDir, d)
+	case !errors.Is(err, fs.ErrNotExist):
+		err = refuseOther(m.stageDir, parent, name, err)
+	case create:
+		d, err = m.area.proof.makeStage(parent, name)
+	}
+	var root *fsroot.Root
+	if err == nil {
+		root, err = d.AsRoot()
+	}
+	if d != nil {
+		d.Close()
+	}
+	if err != nil {
+		m.closeParent(parent)
 		return err
+	}
+	m.area.root, m.area.parent = root, parent
+	return nil
+}
+
+// makeStage makes the staging directory and notes that it did.
+func (p *proof) makeStage(parent *fsroot.Dir, name string) (*fsroot.Dir, error) {
+	if err := keepTime(parent, func() error { return parent.Mkdir(name, 0o700) }); err != nil {
+		return nil, err
 	}
 	d, err := parent.OpenChild(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer d.Close()
-	if err := d.RemoveXattrSelf(aclDefault); err != nil && !errors.Is(err, fsroot.ErrNoXattr) && !errors.Is(err, fsroot.ErrUnsupported) {
-		return err
+	st, err := d.LstatSelf()
+	if err == nil && st.UID != uint32(os.Geteuid()) {
+		err = foreignStage(name, &st, "it was put in the place of the one just made")
 	}
-	if err := d.RemoveXattrSelf(aclAccess); err != nil && !errors.Is(err, fsroot.ErrNoXattr) && !errors.Is(err, fsroot.ErrUnsupported) {
-		return err
+	for _, acl := range [...]string{aclDefault, aclAccess} {
+		if err == nil {
+			if err = d.RemoveXattrSelf(acl); errors.Is(err, fsroot.ErrNoXattr) || errors.Is(err, fsroot.ErrUnsupported) {
+				err = nil
+			}
+		}
 	}
-	return d.ChmodSelf(0o700)
+	if err == nil {
+		err = d.ChmodSelf(0o700)
+	}
+	if err == nil {
+		err = p.record(&st)
+	}
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
 }
 
 // keepTime runs f, which makes or removes a name in d, and sets d's time back.
@@ -124,38 +175,47 @@ func (m *Module) releaseStage() error {
 	if a.users > 0 {
 		return nil
 	}
-	root, path := a.root, a.path
-	a.root = nil
-	root.Invalidate(path)
-	defer func() {
-		if root != m.Root {
-			root.Close()
-		}
-	}()
-	d, err := root.OpenDir(path)
+	root, parent := a.root, a.parent
+	a.root, a.parent = nil, nil
+	defer m.closeParent(parent)
+	defer root.Close()
+	d, err := root.OpenDir(".")
 	if err != nil {
-		return absentOK(err)
+		return err
 	}
+	defer d.Close()
 	names, err := d.Names()
-	d.Close()
 	if err != nil || names.Len() > 0 {
 		return err
 	}
-	dir, name := splitPath(path)
-	parent, err := root.OpenDir(dir)
+	return a.removeStage(parent, d, filepath.Base(m.stageDir))
+}
+
+// removeStage removes the empty staging directory d, if its name still leads
+// to it: what was put in its place is somebody else's.
+func (a *stageArea) removeStage(parent, d *fsroot.Dir, name string) error {
+	own, err := d.LstatSelf()
 	if err != nil {
 		return err
 	}
-	defer parent.Close()
-	return keepTime(parent, func() error { return parent.Rmdir(name) })
+	st, err := parent.Lstat(name)
+	if err != nil {
+		return absentOK(err)
+	}
+	if st.Dev != own.Dev || st.Ino != own.Ino {
+		return nil
+	}
+	if err := keepTime(parent, func() error { return parent.Rmdir(name) }); err != nil {
+		return absentOK(err)
+	}
+	return a.proof.forget()
 }
 
 // pushStage is the directory of one push in the staging directory.
 type pushStage struct {
 	m    *Module
-	root *fsroot.Root
-	area string // path of the staging directory below root
-	path string // of this directory below root
+	root *fsroot.Root // the staging directory
+	path string       // of this directory below root: its name
 	dir  *fsroot.Dir
 	plan *plan
 	st   fsroot.Stat // of dir: new files get the same group
@@ -163,11 +223,11 @@ type pushStage struct {
 
 // openPushStage opens the directory of a push, and makes it anew if create.
 func (m *Module) openPushStage(name string, create bool) (*pushStage, error) {
-	root, area, err := m.acquireStage()
+	root, err := m.useStage(create)
 	if err != nil {
 		return nil, err
 	}
-	s := &pushStage{m: m, root: root, area: area, path: area + "/" + name}
+	s := &pushStage{m: m, root: root, path: name}
 	if err := s.open(name, create); err != nil {
 		return nil, join(fmt.Errorf("staging directory %s: %w", m.stageDir, err), m.releaseStage())
 	}
@@ -175,7 +235,7 @@ func (m *Module) openPushStage(name string, create bool) (*pushStage, error) {
 }
 
 func (s *pushStage) open(name string, create bool) error {
-	area, err := s.root.OpenDir(s.area)
+	area, err := s.root.OpenDir(".")
 	if err != nil {
 		return err
 	}
@@ -223,12 +283,12 @@ func (s *pushStage) close() error {
 // remove removes the directory with all that is in it.
 func (s *pushStage) remove() error {
 	s.root.Invalidate(s.path)
-	area, err := s.root.OpenDir(s.area)
+	area, err := s.root.OpenDir(".")
 	if err != nil {
 		return err
 	}
 	defer area.Close()
-	_, name := splitPath(s.path)
+	name := s.path
 	// Without its plan a directory is rubbish: what a crash leaves is never
 	// taken for a push again.
 	if err := absentOK(s.dir.Remove(planName)); err != nil {

@@ -285,15 +285,13 @@ func (t *Target) recordStaged(digest uint64) error {
 
 // syncArea brings the name of the push's directory to the disk.
 func (s *pushStage) syncArea() error {
-	dir, _ := splitPath(s.area)
-	for _, p := range [...]string{s.area, dir} {
-		d, err := s.root.OpenDir(p)
-		if err != nil {
-			return err
-		}
-		err = d.Sync()
-		d.Close()
-		if err != nil && !errors.Is(err, fs.ErrPermission) {
+	d, err := s.root.OpenDir(".")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for _, d := range [...]*fsroot.Dir{d, s.m.area.parent} {
+		if err := d.Sync(); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 	}
@@ -334,12 +332,12 @@ func (s *pushStage) keep() error {
 	if err := s.plan.flush(); err != nil {
 		return err
 	}
-	area, err := s.root.OpenDir(s.area)
+	area, err := s.root.OpenDir(".")
 	if err != nil {
 		return err
 	}
 	defer area.Close()
-	_, name := splitPath(s.path)
+	name := s.path
 	s.root.Invalidate(s.path)
 	if err := area.RemoveTree(keptPrefix + name); err != nil {
 		return err

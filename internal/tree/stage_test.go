@@ -168,6 +168,7 @@ func TestTwoPushesAtOnce(t *testing.T) {
 // TestRecoverLeavesStrangers: only what pushes made is removed from the stage.
 func TestRecoverLeavesStrangers(t *testing.T) {
 	dst := tempTree(t)
+	ownStage(t, dst)
 	plant(t, dst, 1000, protocol.StageName+"/mine/x 1", protocol.StageName+"/"+protocol.PushID{Start: 1}.String()+"/e1 rubbish",
 		protocol.StageName+"/keep-"+protocol.PushID{Start: 2}.String()+"/e1 rubbish")
 	m := openTestModule(t, dst)
