@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"makuo/internal/control"
 )
@@ -19,6 +20,8 @@ type options struct {
 	mode    mode
 	forget  string
 	json    bool
+	quiet   bool     // nothing but errors
+	told    bool     // progress is told without a terminal too
 	sources []source // where rules come from, in the order of the command line
 }
 
@@ -108,6 +111,16 @@ func rule(include bool) func(*options, string) error {
 	}
 }
 
+func connect(scheme string) func(*options, string) error {
+	return func(o *options, arg string) error {
+		if arg == "" {
+			return usagef("it needs the path of a socket")
+		}
+		o.target = scheme + arg
+		return nil
+	}
+}
+
 // table lists all options in the order of the help text.
 var table = []option{
 	{'r', "recursive", "", "push directories with all that is in them", flag(func(o *options) *bool { return &o.req.Recursive })},
@@ -128,6 +141,9 @@ var table = []option{
 	{0, "include", "PATTERN", "do push what matches; rules are tried in their order", rule(true)},
 	{0, "exclude", "PATTERN", "do not push what matches, nor delete it on members", rule(false)},
 	{0, "exclude-from", "FILE", "take patterns from FILE, one a line; - is standard input", func(o *options, arg string) error {
+		if arg == "" {
+			return usagef("it needs the name of a file, or - for standard input")
+		}
 		o.sources = append(o.sources, source{file: arg})
 		return nil
 	}},
@@ -141,23 +157,17 @@ var table = []option{
 	{0, "all-or-none", "", "commit only if every member is ready", flag(func(o *options) *bool { return &o.req.AllOrNone })},
 	{0, "wait", "SECONDS", "wait so long for an overlapping push to end", seconds(0, func(o *options, s float64) { o.req.WaitSeconds = &s })},
 	{0, "timeout", "SECONDS", "a member silent for so long is lost (default 30)", seconds(1, func(o *options, s float64) { o.req.TimeoutSeconds = s })},
-	{'c', "connect", "TARGET", "socket of the daemon to talk to: unix:PATH or PATH", func(o *options, arg string) error { o.target = arg; return nil }},
-	{0, "socket", "PATH", "the same as -c unix:PATH", func(o *options, arg string) error { o.target = "unix:" + arg; return nil }},
+	{'c', "connect", "TARGET", "socket of the daemon to talk to: unix:PATH or PATH", connect("")},
+	{0, "socket", "PATH", "the same as -c unix:PATH", connect("unix:")},
 	{0, "status", "", "show the daemon, the members and the pushes in progress", setMode(modeStatus)},
 	{0, "members", "", "list the members", setMode(modeMembers)},
 	{0, "forget", "NAME", "take a missing member out of the list", setMode(modeForget)},
+	{'q', "quiet", "", "show nothing but errors", flag(func(o *options) *bool { return &o.quiet })},
+	{0, "progress", "", "without a terminal: a line of progress every 5 seconds", flag(func(o *options) *bool { return &o.told })},
 	{0, "json", "", "write JSON, one object a line", flag(func(o *options) *bool { return &o.json })},
 	{'l', "loglevel", "N", "verbosity by number: 0, 1 is -v, 2 and more -vv", number(0, 9, func(o *options, n int) { o.req.Verbose = min(n, 2) })},
 	{'V', "version", "", "show the version", setMode(modeVersion)},
 	{'h', "help", "", "show this text", setMode(modeHelp)},
-}
-
-// gone are options of makuosan's msync that are not here.
-var gone = map[string]string{
-	"--sync": "a named path that is not here is deleted on the members by -r --delete on its directory",
-	"-f":     "scripts of console commands are gone: run msync once for each",
-	"-g":     "the group of the source is pushed as it is: use chgrp first",
-	"-K":     "there is no console password: the socket's mode and group say who may push",
 }
 
 // parse reads a command line. Options and paths may be mixed; "--" ends the
@@ -209,7 +219,7 @@ func (o *options) bundle(arg string, rest []string) ([]string, error) {
 	for i := 1; i < len(arg); i++ {
 		p := findShort(arg[i])
 		if p == nil {
-			return nil, unknown("-" + arg[i:i+1])
+			return nil, unknownShort(arg, i)
 		}
 		value, joined := "", false
 		if p.arg != "" && i+1 < len(arg) {
@@ -233,6 +243,16 @@ func findShort(c byte) *option {
 	return nil
 }
 
+// unknownShort is the error of the letter at i in a bundle. A long name with
+// one dash (-delete) is told as such.
+func unknownShort(arg string, i int) error {
+	if near := nearest(arg); i == 1 && len(arg) > 3 && near != "" {
+		return usagef("unknown option %s; did you mean %s?", brief(arg), near)
+	}
+	_, n := utf8.DecodeRuneInString(arg[i:])
+	return unknown("-" + arg[i:i+n])
+}
+
 // apply sets one option, taking its argument from rest if it is not joined.
 func (o *options) apply(p *option, as, value string, joined bool, rest []string) ([]string, error) {
 	if p.arg != "" && !joined {
@@ -249,18 +269,13 @@ func (o *options) apply(p *option, as, value string, joined bool, rest []string)
 	return rest, err
 }
 
-func unknown(as string) error {
-	if why := gone[as]; why != "" {
-		return usagef("%s is makuosan's and not here: %s", as, why)
-	}
-	return usagef("unknown option %s", as)
-}
-
 // check refuses what does not go together.
 func (o *options) check() error {
 	switch {
 	case o.mode != modePush && (len(o.paths) > 0 || len(o.sources) > 0 || !reflect.DeepEqual(o.req, control.PushRequest{Verbose: o.req.Verbose})):
 		return usagef("--status, --members and --forget do not go with a push or its options")
+	case o.quiet && (o.told || o.req.Verbose > 0):
+		return usagef("--quiet does not go with --verbose or --progress")
 	case o.mode == modeForget && o.forget == "":
 		return usagef("--forget needs the name of a member")
 	case o.mode != modePush:

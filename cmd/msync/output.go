@@ -66,7 +66,8 @@ type screen struct {
 	stdout, stderr io.Writer
 	width          func() int // 0: no progress line
 	now            func() time.Time
-	shown          int // columns of the progress line on the screen
+	plain          bool // without a terminal, progress is told in lines
+	shown          int  // columns of the progress line on the screen
 	last           time.Time
 	broken         bool // stdout takes nothing more
 }
@@ -90,29 +91,4 @@ func (s *screen) out(line string) {
 func (s *screen) errLine(line string) {
 	s.erase()
 	io.WriteString(s.stderr, line+"\n")
-}
-
-// progressEvery is the shortest time between two progress lines.
-const progressEvery = 100 * time.Millisecond
-
-// progress redraws the progress line, at most ten times a second.
-func (s *screen) progress(text string) {
-	now := s.now()
-	width := s.width()
-	if width < 2 || s.shown > 0 && now.Sub(s.last) < progressEvery {
-		return
-	}
-	line := []rune(clean(text))
-	line = line[:min(len(line), width-1)] // the last column would wrap
-	pad := max(s.shown-len(line), 0)
-	io.WriteString(s.stderr, "\r"+string(line)+strings.Repeat(" ", pad)+strings.Repeat("\b", pad))
-	s.shown, s.last = len(line), now
-}
-
-// erase removes the progress line.
-func (s *screen) erase() {
-	if s.shown > 0 {
-		io.WriteString(s.stderr, "\r"+strings.Repeat(" ", s.shown)+"\r")
-		s.shown = 0
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"makuo/internal/control"
@@ -30,6 +31,7 @@ type pusher struct {
 	decided   bool
 	told      bool // the user was told that the decision is taken
 	troubled  map[string]bool
+	crowds    crowds
 	exit      int
 	ended     bool
 }
@@ -58,18 +60,43 @@ func push(o *options, client *control.Client, stdin io.Reader, stdout, stderr io
 	select {
 	case err := <-started:
 		if err != nil {
-			return fail(stderr, err)
+			return fail(stdout, stderr, o.json, err)
 		}
 	case <-env.signals:
-		fmt.Fprintln(stderr, "msync: interrupted before the push began: nothing was changed")
+		p := newPusher(o, client, stdout, stderr, env)
+		p.say(kindError, codeInterrupted, control.ExitAborted, "interrupted before the push began: nothing was changed")
 		return control.ExitAborted
 	}
+	p := newPusher(o, client, stdout, stderr, env)
+	return p.loop(ctx, lines, result)
+}
+
+func newPusher(o *options, client *control.Client, stdout, stderr io.Writer, env *environment) *pusher {
 	p := &pusher{o: o, client: client, env: env, troubled: make(map[string]bool),
-		screen: &screen{stdout: stdout, stderr: stderr, width: env.width, now: env.now}}
-	if o.json {
+		screen: &screen{stdout: stdout, stderr: stderr, width: env.width, now: env.now, plain: o.told, last: env.now()}}
+	if o.json || o.quiet || dumb(env.getenv("TERM")) {
 		p.screen.width = func() int { return 0 }
 	}
-	return p.loop(ctx, lines, result)
+	p.screen.plain = p.screen.plain && !o.json
+	return p
+}
+
+// dumb reports a terminal that can't go back to the beginning of a line, as
+// those of editors.
+func dumb(term string) bool { return term == "dumb" }
+
+// say writes an error or note of msync's own. exit is not told if it is
+// negative: it is not known yet.
+func (p *pusher) say(kind, code string, exit int, text string) {
+	s := &statement{Type: kind, Code: code, Message: control.Text(text)}
+	if exit >= 0 {
+		s.Exit = &exit
+	}
+	if p.o.json {
+		p.screen.out(s.line(true))
+	} else {
+		p.screen.errLine(s.line(false))
+	}
 }
 
 // prepare fills in what depends on files and on the daemon.
@@ -133,12 +160,12 @@ func (p *pusher) interrupted() {
 		p.tellDecided()
 		return
 	}
-	p.screen.errLine("msync: aborting; waiting for the daemon to confirm it (interrupt again to leave at once)")
+	p.say(kindNote, codeInterrupted, -1, "aborting; waiting for the daemon to confirm it (interrupt again to leave at once)")
 }
 
 func (p *pusher) tellDecided() {
 	p.told = true
-	p.screen.errLine("msync: the decision to commit is taken, the push cannot be aborted any more; waiting for its end (interrupt again to leave it to the daemon)")
+	p.say(kindNote, control.CodeDecided, -1, "the decision to commit is taken, the push cannot be aborted any more; waiting for its end (interrupt again to leave it to the daemon)")
 }
 
 func (p *pusher) cancelAnswered(err error) {
@@ -150,7 +177,7 @@ func (p *pusher) cancelAnswered(err error) {
 		p.tellDecided()
 	case errors.As(err, &e) && e.Code == control.CodeNotFound: // it has just ended
 	default:
-		p.screen.errLine("msync: asking the daemon to abort: " + clean(err.Error()))
+		p.say(kindError, codeLocal, -1, "asking the daemon to abort: "+err.Error())
 	}
 }
 
@@ -160,9 +187,9 @@ func (p *pusher) leave() int {
 	case p.ended:
 		return p.exit
 	case p.decided:
-		p.screen.errLine("msync: left; the push goes on: see msync --status")
+		p.say(kindError, codeInterrupted, control.ExitPartial, "left; the push goes on: see msync --status")
 	default:
-		p.screen.errLine("msync: left before the daemon had confirmed the abort; it aborts the push unless the decision to commit was taken meanwhile: see msync --status")
+		p.say(kindError, codeInterrupted, control.ExitPartial, "left before the daemon had confirmed the abort; it aborts the push unless the decision to commit was taken meanwhile: see msync --status")
 	}
 	return control.ExitPartial
 }
@@ -170,6 +197,7 @@ func (p *pusher) leave() int {
 // end is the end of the stream.
 func (p *pusher) end(err error) int {
 	p.screen.erase()
+	p.countRest(nil)
 	var e *control.Error
 	switch {
 	case err == nil:
@@ -178,11 +206,11 @@ func (p *pusher) end(err error) int {
 		if p.signals > 0 && !errors.As(err, &e) {
 			return p.leave()
 		}
-		return fail(p.screen.stderr, err)
+		return fail(p.screen.stdout, p.screen.stderr, p.o.json, err)
 	case p.decided:
-		p.screen.errLine("error: " + clean(err.Error()) + ", after the decision to commit: the members complete the push; run it again to be sure")
+		p.say(kindError, codeCut, control.ExitPartial, err.Error()+", after the decision to commit: the members complete the push; run it again to be sure")
 	default:
-		p.screen.errLine("error: " + clean(err.Error()) + "; no decision to commit was reported: the members discard what they have, unless the daemon comes back and says otherwise; run the push again")
+		p.say(kindError, codeCut, control.ExitPartial, err.Error()+"; no decision to commit was reported: the members discard what they have, unless the daemon comes back and says otherwise; run the push again")
 	}
 	return control.ExitPartial
 }
@@ -222,32 +250,65 @@ func exitStatus(n int) int {
 func (p *pusher) show(ev control.Event) {
 	switch ev := ev.(type) {
 	case *control.Waiting:
-		p.screen.errLine(waitingLine(ev))
+		p.aside(waitingLine(ev))
 	case *control.Progress:
 		p.screen.progress(progressLine(ev))
 	case *control.Path:
-		if line := pathLine(ev, p.o.req.Verbose, p.o.req.DryRun); line != "" {
+		if line := pathLine(ev, p.o.req.Verbose, p.o.req.DryRun); line != "" && !p.o.quiet {
 			p.screen.out(line)
 		}
 	case *control.Problem:
-		p.troubled[ev.Member] = p.troubled[ev.Member] || ev.Severity == control.SeverityError
-		p.screen.errLine(problemLine(ev))
+		p.problem(ev)
 	case *control.Member:
-		if line := memberLine(ev, p.troubled[ev.Name], p.env.now(), p.env.zone); line != "" {
+		p.countRest(&ev.Name)
+		line := memberLine(ev, p.troubled[ev.Name], p.env.now(), p.env.zone)
+		if strings.HasPrefix(line, "warning: ") {
+			p.aside(line)
+		} else if line != "" {
 			p.screen.errLine(line)
 		}
 	case *control.Summary:
-		text := ev.Text
-		if text == "" {
-			text = control.Text(ev.Line())
-		}
-		if ev.Exit == control.ExitNobody || ev.Exit == control.ExitAborted {
-			p.screen.errLine("error: " + clean(string(text)))
-		} else {
-			p.screen.out(clean(string(text)))
-		}
+		p.countRest(nil)
+		p.summary(ev)
 	case *control.Failed:
+		p.countRest(nil)
 		p.screen.errLine("error: " + clean(string(ev.Message)))
+	}
+}
+
+// aside writes a line that is no error to stderr.
+func (p *pusher) aside(line string) {
+	if !p.o.quiet {
+		p.screen.errLine(line)
+	}
+}
+
+func (p *pusher) problem(ev *control.Problem) {
+	bad := ev.Severity == control.SeverityError
+	p.troubled[ev.Member] = p.troubled[ev.Member] || bad
+	if bad || !p.o.quiet {
+		if p.o.req.Verbose > 1 || p.crowds.admit(ev) {
+			p.screen.errLine(problemLine(ev))
+		}
+	}
+}
+
+// countRest writes how many problems of a member, or of all, were not shown.
+func (p *pusher) countRest(member *string) {
+	for _, line := range p.crowds.rest(member) {
+		p.screen.errLine(line)
+	}
+}
+
+func (p *pusher) summary(ev *control.Summary) {
+	text := ev.Text
+	if text == "" {
+		text = control.Text(ev.Line())
+	}
+	if ev.Exit == control.ExitNobody || ev.Exit == control.ExitAborted {
+		p.screen.errLine("error: " + clean(string(text)))
+	} else if !p.o.quiet {
+		p.screen.out(clean(string(text)))
 	}
 }
 
@@ -294,10 +355,7 @@ func pathLine(ev *control.Path, verbose int, dryRun bool) string {
 }
 
 func problemLine(ev *control.Problem) string {
-	line := "error: "
-	if ev.Severity == control.SeverityWarning {
-		line = "warning: "
-	}
+	line := severity(ev.Severity)
 	switch {
 	case ev.Member != "" && ev.Path != "":
 		line += clean(ev.Member) + ":" + clean(string(ev.Path)) + ": "
@@ -338,46 +396,37 @@ func memberLine(ev *control.Member, reported bool, now time.Time, zone *time.Loc
 		return ""
 	}
 	if why == "" {
-		why = fmt.Sprintf(": %d paths in error", ev.Counts.Errors)
+		why = ": " + control.Count(ev.Counts.Errors, "path", "paths") + " in error"
 	}
 	return head + clean(ev.Outcome) + why
+}
+
+// whereLost says how far a member was, by the words of the API.
+func whereLost(stage string) string {
+	switch stage {
+	case "waiting for its lock":
+		return "before anything was sent to it"
+	case "receiving", control.StageSend:
+		return "while it received"
+	case "staging", control.StageFlush:
+		return "while it wrote to its disk"
+	case "staged":
+		return "when it had everything, before the commit"
+	case "committing", control.StageCommit:
+		return "while it committed"
+	case "parked":
+		return "while it waited to be served after the others"
+	}
+	return "(" + clean(stage) + ")"
 }
 
 func lostText(ev *control.Member, now time.Time, zone *time.Location) string {
 	text := "lost"
 	if ev.Stage != "" {
-		text += " in stage " + clean(ev.Stage)
+		text += " " + whereLost(ev.Stage)
 	}
 	if !ev.LastHeard.IsZero() {
 		text += fmt.Sprintf(", last heard %s (%s ago)", clock(ev.LastHeard, zone), ago(now.Sub(ev.LastHeard)))
-	}
-	return text
-}
-
-func progressLine(ev *control.Progress) string {
-	line := clean(ev.Stage)
-	if ev.Percent >= 0 {
-		line += fmt.Sprintf(" %3.0f%%", ev.Percent)
-	}
-	line += " " + control.Bytes(ev.Bytes)
-	if ev.BytesTotal > 0 {
-		line += " of " + control.Bytes(ev.BytesTotal)
-	}
-	line += fmt.Sprintf(", %d entries, %.0f Mbit/s", ev.Entries, ev.RateMbit)
-	return line + memberCounts(&ev.Members)
-}
-
-// memberCounts lists the states in which there are members.
-func memberCounts(c *control.MemberCounts) string {
-	var text string
-	for _, x := range []struct {
-		n    int
-		word string
-	}{{c.Active, "active"}, {c.Parked, "parked"}, {c.Staged, "staged"}, {c.Done, "done"}, {c.Late, "late"},
-		{c.Failed, "failed"}, {c.Lost, "lost"}, {c.Refused, "refused"}} {
-		if x.n > 0 {
-			text += fmt.Sprintf(", %d %s", x.n, x.word)
-		}
 	}
 	return text
 }

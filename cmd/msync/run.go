@@ -31,8 +31,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env *environm
 	}
 	o, err := parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "msync: %s\nTry 'msync --help'.\n", clean(err.Error()))
-		return control.ExitUsage
+		return fail(stdout, stderr, wantsJSON(args), err)
 	}
 	switch o.mode {
 	case modeHelp:
@@ -45,7 +44,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env *environm
 	}
 	client, err := control.NewClient(o.target)
 	if err != nil {
-		return fail(stderr, err)
+		return fail(stdout, stderr, o.json, err)
 	}
 	defer client.Close()
 	if o.mode == modePush {
@@ -55,9 +54,22 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env *environm
 	defer stop()
 	text, err := question(ctx, o, client, env)
 	if err != nil {
-		return fail(stderr, err)
+		return fail(stdout, stderr, o.json, err)
 	}
 	return write(stdout, stderr, text)
+}
+
+// wantsJSON looks for --json on a command line that could not be read.
+func wantsJSON(args []string) bool {
+	for _, a := range args {
+		if a == "--json" {
+			return true
+		}
+		if a == "--" {
+			break
+		}
+	}
+	return false
 }
 
 // interruptible returns a context that the first signal ends.
@@ -76,26 +88,13 @@ func interruptible(signals <-chan os.Signal) (context.Context, context.CancelFun
 // write writes an answer; a reader that has gone away is no failure.
 func write(stdout, stderr io.Writer, text string) int {
 	if _, err := io.WriteString(stdout, text); err != nil && !errors.Is(err, syscall.EPIPE) {
-		fmt.Fprintf(stderr, "msync: writing the output: %s\n", clean(err.Error()))
+		fmt.Fprintf(stderr, "error: writing the output: %s\n", clean(err.Error()))
 		return control.ExitUsage
 	}
 	return control.ExitOK
 }
 
-// fail reports what kept msync from starting; there is more to say when no
-// daemon was reached.
-func fail(stderr io.Writer, err error) int {
-	fmt.Fprintf(stderr, "msync: %s\n", clean(err.Error()))
-	if hint := connectHint(err); hint != "" {
-		fmt.Fprintf(stderr, "msync: %s\n", hint)
-	}
-	var e *control.Error
-	if errors.As(err, &e) {
-		return e.ExitStatus()
-	}
-	return control.ExitUsage
-}
-
+// connectHint says what to do when no daemon was reached.
 func connectHint(err error) string {
 	var ce *control.ConnectError
 	switch {

@@ -211,7 +211,7 @@ error: the push
 error: dst2: failed: 2 paths in error
 error: dst3: failed: no space
 warning: late: late: committed 1.2 s after the others
-error: gone: lost in stage send, last heard 2026-03-04 05:05:36 (31 s ago): killed?
+error: gone: lost while it received, last heard 2026-03-04 05:05:36 (31 s ago): killed?
 error: gone2: lost
 error: off: missing since 2026-03-04 05:05:36
 warning: off2: missing since 2026-03-04 05:05:36
@@ -252,37 +252,47 @@ func TestWrongUse(t *testing.T) {
 		args   string
 		stderr string
 	}{
-		{"-v", "msync: nothing to push: name a path, or use -r for all that is below the current directory"},
-		{"--delete x", "msync: --delete works only with --recursive (-r)"},
-		{"-rz x", "msync: unknown option -z"},
-		{"--recurse", "msync: unknown option --recurse"},
-		{"--sync x", "msync: --sync is makuosan's and not here: a named path that is not here is deleted on the members by -r --delete on its directory"},
-		{"-K f", "msync: -K is makuosan's and not here: there is no console password: the socket's mode and group say who may push"},
-		{"-r --max-delete -1", `msync: --max-delete: "-1" is not a whole number from 0 to 2147483647`},
-		{"-r --wait NaN", `msync: --wait: "NaN" is not a number of seconds from 0 to 604800`},
-		{"-r --timeout=0", `msync: --timeout: "0" is not a number of seconds from 1 to 604800`},
-		{"-r --expect", "msync: --expect needs an argument: --expect N"},
-		{"-rt", "msync: -t needs an argument: -t MEMBER"},
-		{"--recursive=yes", "msync: --recursive takes no argument"},
-		{"--status --members", "msync: only one of --status, --members and --forget can be asked for"},
-		{"--status x", "msync: --status, --members and --forget do not go with a push or its options"},
-		{"--members --delete", "msync: --status, --members and --forget do not go with a push or its options"},
-		{"--status --wait 3", "msync: --status, --members and --forget do not go with a push or its options"},
-		{"--members --exclude x", "msync: --status, --members and --forget do not go with a push or its options"},
-		{"-r --max-delete 3", "msync: --max-delete does nothing without --delete"},
-		{"-r --force-empty", "msync: --force-empty does nothing without --delete"},
-		{"--forget=", "msync: --forget needs the name of a member"},
-		{"-r --exclude=", "msync: --exclude: a pattern must have 1 to 4096 bytes"},
+		{"-v", "error: nothing to push: name a path, or use -r for all that is below the current directory"},
+		{"--delete x", "error: --delete works only with --recursive (-r)"},
+		{"-rz x", "error: there is no option -z: it is rsync's; what can be compressed always is"},
+		{"--recurse", "error: unknown option --recurse; did you mean --recursive?"},
+		{"--exlude=x", "error: unknown option --exlude; did you mean --exclude?"},
+		{"-R x", "error: unknown option -R; did you mean -r?"},
+		{"-rdelete x", "error: unknown option -d"},
+		{"-delete x", "error: unknown option -delete; did you mean --delete?"},
+		{"-ü x", "error: unknown option -ü"},
+		{"--frobnicate", "error: unknown option --frobnicate"},
+		{"--socket= x", "error: --socket: it needs the path of a socket"},
+		{"--exclude-from= x", "error: --exclude-from: it needs the name of a file, or - for standard input"},
+		{"-qv x", "error: --quiet does not go with --verbose or --progress"},
+		{"--delete-missing -r", "error: --delete-missing needs the paths that it may remove"},
+		{"--sync x", "error: there is no option --sync: it is makuosan's; --delete-missing removes a named path that is not here on the members, -r --delete what is missing below a directory"},
+		{"-K f", "error: there is no option -K: it is makuosan's; the socket's mode and group say who may push"},
+		{"-r --max-delete -1", `error: --max-delete: "-1" is not a whole number from 0 to 2147483647`},
+		{"-r --wait NaN", `error: --wait: "NaN" is not a number of seconds from 0 to 604800`},
+		{"-r --timeout=0", `error: --timeout: "0" is not a number of seconds from 1 to 604800`},
+		{"-r --expect", "error: --expect needs an argument: --expect N"},
+		{"-rt", "error: -t needs an argument: -t MEMBER"},
+		{"--recursive=yes", "error: --recursive takes no argument"},
+		{"--status --members", "error: only one of --status, --members and --forget can be asked for"},
+		{"--status x", "error: --status, --members and --forget do not go with a push or its options"},
+		{"--members --delete", "error: --status, --members and --forget do not go with a push or its options"},
+		{"--status --wait 3", "error: --status, --members and --forget do not go with a push or its options"},
+		{"--members --exclude x", "error: --status, --members and --forget do not go with a push or its options"},
+		{"-r --max-delete 3", "error: --max-delete does nothing without --delete"},
+		{"-r --force-empty", "error: --force-empty does nothing without --delete"},
+		{"--forget=", "error: --forget needs the name of a member"},
+		{"-r --exclude=", "error: --exclude: a pattern must have 1 to 4096 bytes"},
 	} {
 		l.expect(1, "", x.stderr+hint, strings.Fields(x.args)...)
 	}
-	l.expect(1, "", "msync: a path is empty"+hint, "-r", "")
+	l.expect(1, "", "error: a path is empty"+hint, "-r", "")
 	l.expect(1, "", usage())
 	l.expect(0, usage(), "", "-rh", "--nonsense")
 	l.expect(0, "msync (makuo) "+control.Version+"\n", "", "-V")
-	l.expect(1, "", "msync: path ../x is outside the base directory "+l.b.base+"\n", "../x")
-	l.expect(1, "", "msync: target \"tcp:host:1\": makuod listens at a Unix socket only: run msync on the member itself, by ssh for example\n", "-c", "tcp:host:1", "x")
-	l.expect(1, "", "msync: --exclude-from: open /nonexistent: no such file or directory\n", "--exclude-from=/nonexistent", "x")
+	l.expect(1, "", "error: path ../x is outside the base directory "+l.b.base+"\n", "../x")
+	l.expect(1, "", "error: target \"tcp:host:1\": makuod listens at a Unix socket only: run msync on the member itself, by ssh for example\n", "-c", "tcp:host:1", "x")
+	l.expect(1, "", "error: --exclude-from: open /nonexistent: no such file or directory\n", "--exclude-from=/nonexistent", "x")
 	if l.b.got != nil {
 		t.Error("wrong use reached the daemon")
 	}
@@ -291,9 +301,8 @@ func TestWrongUse(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	l := newLab(t)
 	none := filepath.Join(t.TempDir(), "none")
-	for _, args := range [][]string{{"-r"}, {"--status"}, {"--members", "--json"}, {"--forget", "x"}} {
-		l.expect(1, "", "msync: cannot reach makuod at unix:"+none+": no such file or directory\n"+
-			"msync: is makuod running? Start it with 'makuod -b DIR', or name its socket with -c, --socket or MSYNC_TARGET\n",
+	for _, args := range [][]string{{"-r"}, {"--status"}, {"--members"}, {"--forget", "x"}} {
+		l.expect(1, "", "error: cannot reach makuod at unix:"+none+": no such file or directory; is makuod running? Start it with 'makuod -b DIR', or name its socket with -c, --socket or MSYNC_TARGET\n",
 			append(args, "--socket", none)...)
 	}
 }
@@ -368,9 +377,9 @@ Total: 4 members
 `, "", "--members")
 	l.expect(0, "forgot web3\n", "", "--forget", "web3")
 	l.expect(0, "{\"forgotten\":\"web3\"}\n", "", "--forget", "web3", "--json")
-	l.expect(1, "", "msync: no member \"nobody\" is known\n", "--forget=nobody")
+	l.expect(1, "", "error: no member \"nobody\" is known\n", "--forget=nobody")
 	l.stdout = failing{errors.New("disk full")}
-	l.expect(1, "", "msync: writing the output: disk full\n", "--members")
+	l.expect(1, "", "error: writing the output: disk full\n", "--members")
 }
 
 type failing struct{ err error }

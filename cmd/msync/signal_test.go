@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	abortingLine = "msync: aborting; waiting for the daemon to confirm it (interrupt again to leave at once)\n"
-	decidedLine  = "msync: the decision to commit is taken, the push cannot be aborted any more; waiting for its end (interrupt again to leave it to the daemon)\n"
+	abortingLine = "note: aborting; waiting for the daemon to confirm it (interrupt again to leave at once)\n"
+	decidedLine  = "note: the decision to commit is taken, the push cannot be aborted any more; waiting for its end (interrupt again to leave it to the daemon)\n"
 )
 
 // tap calls f when text is written.
@@ -100,9 +100,9 @@ func TestSecondInterruptLeaves(t *testing.T) {
 		out := &tap{text: "update m:p", f: func() { l.signals <- os.Interrupt }}
 		errs := &tap{text: "interrupt again", f: func() { l.signals <- os.Interrupt }}
 		exit := run([]string{"-rv"}, strings.NewReader(""), out, errs, l.environment())
-		want := abortingLine + "msync: left before the daemon had confirmed the abort; it aborts the push unless the decision to commit was taken meanwhile: see msync --status\n"
+		want := abortingLine + "error: left before the daemon had confirmed the abort; it aborts the push unless the decision to commit was taken meanwhile: see msync --status\n"
 		if decided {
-			want = decidedLine + "msync: left; the push goes on: see msync --status\n"
+			want = decidedLine + "error: left; the push goes on: see msync --status\n"
 		}
 		if exit != 2 || errs.String() != want {
 			t.Errorf("decided %v: exit %d\n%s", decided, exit, errs.String())

@@ -41,7 +41,7 @@ func membersText(m *control.Members) string {
 	for _, x := range m.Members {
 		fmt.Fprintf(&b, "%s %s (%s) %s\n", clean(x.Name), clean(x.Addr), version(&x), clean(x.State))
 	}
-	fmt.Fprintf(&b, "Total: %d members\n", m.Total)
+	fmt.Fprintf(&b, "Total: %s\n", control.Count(m.Total, "member", "members"))
 	return b.String()
 }
 
@@ -149,14 +149,14 @@ func columns(rows [][]string) string {
 			if i == len(width) {
 				width = append(width, 0)
 			}
-			width[i] = max(width[i], len([]rune(cell)))
+			width[i] = max(width[i], textWidth(cell))
 		}
 	}
 	var b strings.Builder
 	for _, r := range rows {
 		var line strings.Builder
 		for i, cell := range r {
-			line.WriteString("  " + cell + strings.Repeat(" ", width[i]-len([]rune(cell))))
+			line.WriteString("  " + cell + strings.Repeat(" ", width[i]-textWidth(cell)))
 		}
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}

@@ -22,7 +22,7 @@ func (s *Summary) Line() string {
 		b.WriteString("(dryrun) ")
 	}
 	fmt.Fprintf(&b, "members: %d done, %d late, %d failed, %d lost, %d missing; ", s.Done, s.Late, s.Failed, s.Lost, s.Missing)
-	fmt.Fprintf(&b, "%d files, %s of content; ", s.Files, Bytes(s.Bytes))
+	fmt.Fprintf(&b, "%s, %s of content; ", Count(s.Files, "file", "files"), Bytes(s.Bytes))
 	fmt.Fprintf(&b, "sent %s, repaired %s; %.2f seconds", Bytes(s.BytesSent), Bytes(s.BytesRepaired), s.Seconds)
 	return b.String()
 }
@@ -34,11 +34,19 @@ func or(s, other string) string {
 	return s
 }
 
+// Count writes a number with the word for what is counted.
+func Count[N int | uint64](n N, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 // Bytes writes a number of bytes for people: exact below 10,000, with three
 // digits and a binary unit above.
 func Bytes(n uint64) string {
 	if n < 10000 {
-		return fmt.Sprintf("%d bytes", n)
+		return Count(n, "byte", "bytes")
 	}
 	v, unit := float64(n)/1024, 0
 	for v >= 999.5 && unit < 5 {
