@@ -70,7 +70,7 @@ func (n *node) memberStatuses() []control.MemberStatus {
 	if self.DuplicateName {
 		own.State, own.Message = control.StateDuplicate, duplicateText
 	}
-	if l := n.store.Last(n.modules[0].Name()); !l.ID.IsZero() {
+	if l := n.store.Last(n.modules[0].Name()).Committed; !l.ID.IsZero() {
 		own.LastPush = n.lastPushOf(l.ID, l.At, control.OutcomeDone, "")
 	}
 	for _, m := range n.table.Members() {

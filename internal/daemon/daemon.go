@@ -102,6 +102,9 @@ func (n *node) open(state string) error {
 func (n *node) close() {
 	n.conn.Close()
 	n.outbox.Close()
+	if n.journal != nil {
+		n.journal.Close()
+	}
 	for _, m := range n.modules {
 		m.Close()
 	}

@@ -16,6 +16,7 @@ import (
 
 	"makuo/internal/control"
 	"makuo/internal/push"
+	"makuo/internal/push/journal"
 	"makuo/internal/transport"
 	"makuo/internal/tree"
 	"makuo/membership"
@@ -33,7 +34,8 @@ type node struct {
 	conn    transport.Conn
 	outbox  *transport.Outbox
 	modules []*tree.Module
-	store   *push.Store
+	journal *journal.Journal
+	store   *journal.Store
 	prefix  protocol.Prefix
 
 	// Owned by the loop.
@@ -41,7 +43,7 @@ type node struct {
 	mgr       *push.Manager
 	last      map[protocol.Session]lastPush // how our newest push ended there
 	troubles  []string                      // found at the start, for the status
-	announced push.LastPush
+	announced journal.LastPush
 	savedAt   time.Time
 	trimmedAt time.Time
 	malformed uint64
@@ -113,7 +115,8 @@ func (n *node) takePosted() []func(now time.Time) {
 // left behind.
 func (n *node) setUp(now time.Time, state string) error {
 	var err error
-	if n.store, err = push.OpenStore(state, n.session); err != nil {
+	n.journal = journal.New(n.post)
+	if n.store, err = journal.OpenStore(state, n.session, now, n.journal); err != nil {
 		return err
 	}
 	var flags uint8
@@ -147,7 +150,7 @@ func (n *node) detail() protocol.Detail {
 		d.Base = d.Base[:protocol.MaxDetail]
 	}
 	for _, m := range n.modules {
-		l := n.store.Last(m.Name())
+		l := n.store.Last(m.Name()).Committed
 		md := protocol.ModuleDetail{Name: m.Name(), LastPush: l.ID}
 		if !l.ID.IsZero() {
 			md.At = l.At.UnixNano()
@@ -220,6 +223,7 @@ func (n *node) leave() {
 	}
 	n.saveMembers()
 	n.mgr.Close()
+	n.journal.Close()
 }
 
 // trim removes what ended pushes left for the next one, when it is too old.
@@ -236,7 +240,7 @@ func (n *node) trim(now time.Time) {
 func (n *node) poll(now time.Time) time.Time {
 	next := n.mgr.Poll(now)
 	n.flags()
-	if l := n.store.Last(n.modules[0].Name()); l != n.announced {
+	if l := n.store.Last(n.modules[0].Name()).Committed; l != n.announced {
 		n.announced = l
 		n.table.SetDetail(now, n.detail())
 	}
@@ -419,12 +423,18 @@ func (n *node) loadMembers(state string) []membership.Saved {
 	return saved
 }
 
+// saveMembers has the journal write the members known now.
 func (n *node) saveMembers() {
 	b, err := json.Marshal(n.table.Saved())
-	if err == nil {
-		err = push.WriteFile(filepath.Join(n.cfg.State, membersFile), string(b))
-	}
-	if err != nil {
-		n.log.Warn("the list of known members could not be written", zap.Error(err))
-	}
+	path := filepath.Join(n.cfg.State, membersFile)
+	n.journal.Do(func() error {
+		if err != nil {
+			return err
+		}
+		return journal.WriteFile(path, string(b))
+	}, func(_ time.Time, err error) {
+		if err != nil {
+			n.log.Warn("the list of known members could not be written", zap.Error(err))
+		}
+	})
 }

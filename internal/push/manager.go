@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"makuo/internal/push/journal"
 	"makuo/internal/tree"
 	"makuo/protocol"
 	"makuo/transfer"
@@ -40,7 +41,7 @@ type Config struct {
 	Self    protocol.Session
 	Name    string // of this member
 	Modules []*tree.Module
-	Store   *Store
+	Store   *journal.Store
 	Wire    Wire
 	Log     *zap.Logger
 	Spool   string // directory for unlinked files
@@ -252,6 +253,24 @@ func (m *Manager) probe(o *Origin, member RosterMember) {
 			})
 		}
 	}()
+}
+
+// noted takes the end of a write that costs no more than memory of a push when
+// it fails.
+func (m *Manager) noted(_ time.Time, err error) {
+	if err != nil {
+		m.log.Warn("could not note in the state directory how a push ends here", zapErr(err))
+	}
+}
+
+// ended reports whether Close was called.
+func (m *Manager) ended() bool {
+	select {
+	case <-m.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 func (m *Manager) memberOver(r *memberRun, outcome string) {

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"makuo/internal/push/journal"
 	"makuo/internal/tree"
 	"makuo/protocol"
 	"makuo/transfer"
@@ -274,20 +275,22 @@ func (r *memberRun) stage() {
 	r.post(func(now time.Time) { r.m.StageDone(now, counts, err) })
 }
 
+// commit has it noted that the push is to be committed here, then commits.
 func (r *memberRun) commit() {
+	m := r.mgr
 	id, module := r.m.ID(), r.m.Header().Module
-	if err := r.mgr.cfg.Store.Ordered(id, module, time.Now()); err != nil {
-		r.mgr.log.Warn("could not note the commit in the state directory", zapErr(err))
-	}
-	r.jobs.put(func() {
-		counts, took, err := r.target.Commit()
-		r.post(func(now time.Time) {
-			if err != nil {
-				r.mgr.log.Error("could not commit a push; it is tried again", zap.Stringer("push", id), zapErr(err))
-			} else {
-				r.mgr.cfg.Store.Commit(id, module, now)
-			}
-			r.m.CommitDone(now, counts, took, err)
+	m.cfg.Store.Ordered(id, module, m.now, func(now time.Time, err error) {
+		m.noted(now, err)
+		r.jobs.put(func() {
+			counts, took, err := r.target.Commit()
+			r.post(func(now time.Time) {
+				if err != nil {
+					m.log.Error("could not commit a push; it is tried again", zap.Stringer("push", id), zapErr(err))
+				} else {
+					m.cfg.Store.Ended(module, journal.LastPush{ID: id, At: now, Errors: counts.Errors}, m.noted)
+				}
+				r.m.CommitDone(now, counts, took, err)
+			})
 		})
 	})
 }

@@ -1,14 +1,24 @@
 package push
 
 import (
+	"errors"
 	"fmt"
 	"time"
+
+	"makuo/internal/push/journal"
 )
 
 // DecisionWritten says that the decision to commit is on disk, or why it could
 // not be put there.
 func (o *Origin) DecisionWritten(now time.Time, err error) {
 	if o.state != originDeciding {
+		return
+	}
+	if errors.Is(err, journal.ErrDoubt) {
+		// To say that it is aborted could be wrong after the next start.
+		o.CutOff(now, fmt.Sprintf("the decision to commit could not be written for certain (%v): the push failed", err))
+		o.cfg.Lock.Release()
+		o.emit(EvResult{})
 		return
 	}
 	if err != nil {

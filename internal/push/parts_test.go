@@ -2,10 +2,8 @@ package push
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -154,88 +152,6 @@ func TestFetchUnderLoss(t *testing.T) {
 		if !bytes.Equal(got, log) {
 			t.Errorf("size %d: %d bytes came, or others", size, len(got))
 		}
-	}
-}
-
-func TestStoreSurvives(t *testing.T) {
-	dir := t.TempDir()
-	s, err := OpenStore(dir, 7)
-	if err != nil {
-		t.Fatal(err)
-	}
-	own := protocol.PushID{Start: 10, Origin: 7}
-	aborted := protocol.PushID{Start: 11, Origin: 7}
-	other := protocol.PushID{Start: 12, Origin: 9}
-	if err := s.Decide(own); err != nil {
-		t.Fatal(err)
-	}
-	// A crash here: decided on disk, and cut off lines.
-	for name, text := range map[string]string{"committed": "0000cut", "sessions": "7\n00ff"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if s, err = OpenStore(dir, 8); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Ordered(other, "default", testStart); err != nil {
-		t.Fatal(err)
-	}
-	if o, _ := s.Outcome(other); o != protocol.OutcomeCommitted || !s.Last("default").ID.IsZero() {
-		t.Errorf("ordered and not done: outcome %v, last push %v", o, s.Last("default"))
-	}
-	if s.Commit(other, "default", testStart); s.Last("default").ID != other {
-		t.Error("a push that is done is not the last one")
-	}
-	if s, err = OpenStore(dir, 6); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		id     protocol.PushID
-		want   protocol.Outcome
-		origin bool
-	}{
-		{own, protocol.OutcomeCommitted, true}, {aborted, protocol.OutcomeAborted, true},
-		{other, protocol.OutcomeCommitted, false}, {protocol.PushID{Start: 12, Origin: 10}, protocol.OutcomeUnknown, false},
-		{protocol.PushID{Start: 12, Origin: 0xff}, protocol.OutcomeUnknown, false},
-	} {
-		if got, origin := s.Outcome(c.id); got != c.want || origin != c.origin {
-			t.Errorf("%v: outcome %v, origin %v", c.id, got, origin)
-		}
-	}
-	if l := s.Last("default"); l.ID != other || !l.At.Equal(testStart) {
-		t.Errorf("last push %v", l)
-	}
-}
-
-func TestStorePrunesTheOldest(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "decisions"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	id := func(i int) protocol.PushID { return protocol.PushID{Start: int64(i + 1), Origin: 5} }
-	var lines strings.Builder
-	for i := range keepDecisions + 10 {
-		if err := os.WriteFile(filepath.Join(dir, "decisions", id(i).String()), []byte(decisionContent(id(i))), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(&lines, "%s default %d\n", id(i), i)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "committed"), []byte(lines.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if _, err := OpenStore(dir, 5); err != nil {
-			t.Fatal(err)
-		}
-	}
-	list, _ := os.ReadDir(filepath.Join(dir, "decisions"))
-	if len(list) != keepDecisions || list[0].Name() != id(10).String() {
-		t.Errorf("%d decisions, the oldest %s", len(list), list[0].Name())
-	}
-	b, _ := os.ReadFile(filepath.Join(dir, "committed"))
-	if n := bytes.Count(b, []byte("\n")); n != keepCommitted || !bytes.HasPrefix(b, []byte(id(10).String())) {
-		t.Errorf("%d commits kept", n)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"makuo/internal/push/journal"
 	"makuo/internal/tree"
 	"makuo/protocol"
 )
@@ -88,42 +89,50 @@ func (r *pendingRun) preempt() bool {
 // decided reports whether it is known how the push ends here.
 func (r *pendingRun) decided() bool { return r.busy || !r.again.first() }
 
-// end commits or discards the push on a goroutine. A commit that fails is tried
-// again until it works, with the paths locked.
+// end commits or discards the push on a goroutine, a commit when it is noted that
+// it was ordered. One that fails is tried again until it works, with the paths
+// locked.
 func (r *pendingRun) end(commit bool, why string) {
 	r.busy = true
 	m := r.mgr
-	id, module := r.p.ID, r.p.Header.Module
-	if commit {
-		if err := m.cfg.Store.Ordered(id, module, m.now); err != nil {
-			m.log.Warn("could not note the commit in the state directory", zap.Error(err))
-		}
+	if !commit {
+		m.wg.Go(func() { r.work(false, why) })
+		return
 	}
-	m.wg.Add(1)
-	go func() {
-		defer m.wg.Done()
-		var err error
+	m.cfg.Store.Ordered(r.p.ID, r.p.Header.Module, m.now, func(now time.Time, err error) {
+		m.noted(now, err)
+		if !m.ended() {
+			m.wg.Go(func() { r.work(true, why) })
+		}
+	})
+}
+
+// work is end's on the disk.
+func (r *pendingRun) work(commit bool, why string) {
+	m := r.mgr
+	id, module := r.p.ID, r.p.Header.Module
+	var err error
+	var counts protocol.Counts
+	if commit {
+		counts, _, err = r.p.Commit()
+	} else {
+		err = r.p.Discard()
+	}
+	if !commit || err == nil {
+		r.p.Target().Close()
+	}
+	m.cfg.Post(func(now time.Time) {
+		if commit && err != nil {
+			m.log.Error("could not commit a push; it is tried again", zap.Stringer("push", id), zap.Error(err))
+			r.busy = false
+			r.again.failed(now)
+			return
+		}
+		m.log.Info("undecided push ended", zap.Stringer("push", id), zap.Bool("committed", commit), zap.String("why", why), zap.Error(err))
 		if commit {
-			_, _, err = r.p.Commit()
-		} else {
-			err = r.p.Discard()
+			m.cfg.Store.Ended(module, journal.LastPush{ID: id, At: now, Errors: counts.Errors}, m.noted)
 		}
-		if !commit || err == nil {
-			r.p.Target().Close()
-		}
-		m.cfg.Post(func(now time.Time) {
-			if commit && err != nil {
-				m.log.Error("could not commit a push; it is tried again", zap.Stringer("push", id), zap.Error(err))
-				r.busy = false
-				r.again.failed(now)
-				return
-			}
-			m.log.Info("undecided push ended", zap.Stringer("push", id), zap.Bool("committed", commit), zap.String("why", why), zap.Error(err))
-			if commit {
-				m.cfg.Store.Commit(id, module, now)
-			}
-			m.locks.Release(id)
-			m.pending = slices.DeleteFunc(m.pending, func(x *pendingRun) bool { return x == r })
-		})
-	}()
+		m.locks.Release(id)
+		m.pending = slices.DeleteFunc(m.pending, func(x *pendingRun) bool { return x == r })
+	})
 }

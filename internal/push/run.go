@@ -224,7 +224,7 @@ func (r *run) event(now time.Time, e Event) {
 	case EvReadRest:
 		r.src.jobs.put(readJob{})
 	case EvDecide:
-		r.decide()
+		r.decide(now)
 	case EvDecided:
 		r.notes.put(NoteDecided{})
 	case EvProbe:
@@ -277,18 +277,9 @@ func (r *run) wanted(e EvWanted) {
 	r.src.jobs.put(readJob{b, e.Data})
 }
 
-// decide writes the decision on a goroutine of its own: a sync takes long.
-func (r *run) decide() {
-	id, store := r.o.cfg.ID, r.mgr.cfg.Store
-	r.mgr.wg.Go(func() {
-		err := store.Decide(id)
-		r.mgr.cfg.Post(func(now time.Time) {
-			if err == nil {
-				store.Decided(id)
-			}
-			r.o.DecisionWritten(now, err)
-		})
-	})
+// decide has the decision written: nobody waits for it but this push.
+func (r *run) decide(now time.Time) {
+	r.mgr.cfg.Store.Decide(r.o.cfg.ID, now, r.o.DecisionWritten)
 }
 
 // end stops the source and closes the notes with the report.
