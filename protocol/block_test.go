@@ -164,10 +164,13 @@ func TestBatchRefuses(t *testing.T) {
 	}
 	xs := make([]Xattr, MaxXattrs+1)
 	for i := range xs {
-		xs[i] = Xattr{Name: fmt.Sprintf("user.%03d", i)}
+		xs[i] = Xattr{Name: fmt.Sprintf("%04d", i)}
 	}
-	big := Xattr{"a", make([]byte, MaxXattrBytes-1)}
-	accepted(t, "batch", of(many[:MaxBatch]...), attr(xs[:MaxXattrs]...), attr(big), Batch{First: 1<<32 - 2, Entries: []Entry{file("f")}})
+	value := func(name string, n int) Xattr { return Xattr{name, make([]byte, n)} }
+	most := []Xattr{value("a", MaxXattrValue), value("b", MaxXattrValue), value("c", MaxXattrBytes-2*MaxXattrValue-3*6)}
+	over := append(most[:2:2], value("c", len(most[2].Value)+1))
+	some := mod(func(e *Entry) { e.Flags = EntrySomeXattrs })
+	accepted(t, "batch", of(many[:MaxBatch]...), attr(xs[:MaxXattrs]...), attr(most...), some, Batch{First: 1<<32 - 2, Entries: []Entry{file("f")}})
 	long := strings.Repeat("n", MaxComponent)
 	refused(t, "batch", map[string]any{
 		"no entries":                        of(),
@@ -185,7 +188,8 @@ func TestBatchRefuses(t *testing.T) {
 		"path: 4096 is over":                of(file(strings.Repeat("n/", 2048))),
 		"entry type 0":                      mod(func(e *Entry) { e.Type = 0 }),
 		"entry type 10":                     mod(func(e *Entry) { e.Type = 10 }),
-		"entry flags 0x80":                  mod(func(e *Entry) { e.Flags = 0x80 }),
+		"entry of type 8 with flags 0x80":   mod(func(e *Entry) { e.Type, e.Flags = EntryAbsent, EntrySomeXattrs }),
+		"entry of type 4 with flags 0x80":   mod(func(e *Entry) { e.Type, e.Flags, e.Link = EntryHardlink, EntrySomeXattrs, "a" }),
 		"5 bytes of holes in a file of 5":   mod(func(e *Entry) { e.Size, e.Holes = 5, 5 }),
 		"entry of type 3 with flags 0x40":   mod(func(e *Entry) { e.Type, e.Link, e.Holes = EntrySymlink, "a", 1 }),
 		"entry of type 1 with flags 0x1":    mod(func(e *Entry) { e.Flags = EntryRecurse }),
@@ -199,11 +203,12 @@ func TestBatchRefuses(t *testing.T) {
 		`hard link "f" to "g"`:              mod(func(e *Entry) { e.Type, e.Link = EntryHardlink, "g" }),
 		`hard link "f" to "../a"`:           mod(func(e *Entry) { e.Type, e.Link = EntryHardlink, "../a" }),
 		"owner name: 256 is over":           mod(func(e *Entry) { e.User.Name = strings.Repeat("o", MaxOwnerName+1) }),
-		"xattrs: 257 is over":               attr(xs...),
+		"xattrs: 9363 is over":              attr(xs...),
 		`xattr name "b"`:                    attr(Xattr{Name: "b"}, Xattr{Name: "b"}),
 		`xattr name "a"`:                    attr(Xattr{Name: "b"}, Xattr{Name: "a"}),
 		`xattr name ""`:                     attr(Xattr{}),
-		"more than 65536 bytes of xattrs":   attr(Xattr{"a", make([]byte, MaxXattrBytes)}),
+		"xattr value: 65537 is over":        attr(value("a", MaxXattrValue+1)),
+		"more than 143360 bytes of xattrs":  attr(over...),
 		"xattr name: 256 is over":           attr(Xattr{Name: strings.Repeat("x", MaxXattrName+1)}),
 	})
 	root := of(Entry{Path: ".", Type: EntryRegular})

@@ -31,13 +31,17 @@ const (
 	entryHasSum
 	entryHasXattrs
 	entryHasHoles
+	EntrySomeXattrs // there are attributes that are not carried: those that are not listed stay as they are
 )
 
 // Limits of entries.
 const (
-	MaxXattrs     = 256
-	MaxXattrName  = 255
-	MaxXattrBytes = 64 << 10 // names and values of one entry
+	MaxXattrs     = 9362     // as many as Linux lists: 64 KiB of names of 7 bytes with their NUL
+	MaxXattrName  = 255      // XATTR_NAME_MAX of Linux
+	MaxXattrValue = 64 << 10 // XATTR_SIZE_MAX of Linux
+	// MaxXattrBytes bounds the attributes of one entry together (XattrSize), so
+	// that with the longest path and link target it fits a block uncompressed.
+	MaxXattrBytes = 140 << 10
 	MaxOwnerName  = 255
 	MaxMode       = 0o7777
 )
@@ -47,6 +51,10 @@ type Xattr struct {
 	Name  string
 	Value []byte
 }
+
+// XattrSize is what an attribute counts in MaxXattrBytes: its name, its value
+// and their lengths.
+func XattrSize(name string, value []byte) int { return len(name) + len(value) + 5 }
 
 // Owner is a user or group: the name counts, the id where the name is unknown.
 type Owner struct {
@@ -264,12 +272,10 @@ func (r *reader) entry(e *Entry, prev string, own *ownerList) {
 	switch {
 	case e.Type < EntryRegular || e.Type > EntryFailed:
 		r.fail("entry type %d", e.Type)
-	case flags >= entryHasHoles<<1:
-		r.fail("entry flags %#x", flags)
 	case e.Type != EntryDirectory && flags&(EntryRecurse|EntryIncomplete|EntryImplied) != 0,
 		e.Type != EntryRegular && flags&(entryHasSum|entryHasHoles) != 0,
 		e.Path == "." && e.Type != EntryDirectory && e.Type != EntryFailed,
-		e.Type >= EntryAbsent && flags&entryHasXattrs != 0,
+		e.Type >= EntryAbsent && flags&(entryHasXattrs|EntrySomeXattrs) != 0,
 		e.Type == EntryHardlink && flags != 0:
 		r.fail("entry of type %d with flags %#x", e.Type, flags)
 	}
@@ -372,8 +378,8 @@ func (r *reader) xattrs() []Xattr {
 	total := 0
 	for range n {
 		x := Xattr{Name: r.str(MaxXattrName, "xattr name")}
-		x.Value = append([]byte(nil), r.bytes(MaxXattrBytes, "xattr value")...)
-		total += len(x.Name) + len(x.Value)
+		x.Value = append([]byte(nil), r.bytes(MaxXattrValue, "xattr value")...)
+		total += XattrSize(x.Name, x.Value)
 		switch {
 		case r.err != nil:
 			return nil
@@ -391,7 +397,7 @@ func (r *reader) xattrs() []Xattr {
 func (e *Entry) EncodedSize() int {
 	n := 64 + len(e.Path) + len(e.Link) + len(e.User.Name) + len(e.Group.Name)
 	for _, x := range e.Xattrs {
-		n += 6 + len(x.Name) + len(x.Value)
+		n += XattrSize(x.Name, x.Value)
 	}
 	return n
 }

@@ -36,9 +36,9 @@ func WriteFD(fd int, b []byte) error {
 	return nil
 }
 
-// ChownFD sets owner and group.
-func ChownFD(fd int, uid, gid uint32) error {
-	return os.NewSyscallError("chown", sysChown(fd, "", int(uid), int(gid)))
+// ChownFD sets owner and group; -1 leaves one as it is.
+func ChownFD(fd int, uid, gid int) error {
+	return os.NewSyscallError("chown", sysChown(fd, "", uid, gid))
 }
 
 // ChmodFD sets the permissions.

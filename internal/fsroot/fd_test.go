@@ -38,7 +38,7 @@ func TestBareDescriptor(t *testing.T) {
 		t.Errorf("made with mode %#o where the umask is %#o", st.Perm(), Umask())
 	}
 	must(t, WriteFD(fd, []byte("content")))
-	must(t, ChownFD(fd, st.UID, st.GID))
+	must(t, ChownFD(fd, int(st.UID), int(st.GID)))
 	must(t, ChmodFD(fd, 0o640))
 	must(t, UtimesFD(fd, 77, 8))
 	must(t, StatFD(fd, &st))

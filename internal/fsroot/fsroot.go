@@ -3,6 +3,7 @@ package fsroot
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -139,6 +140,17 @@ type Space struct {
 func (r *Root) Statfs() (Space, error) {
 	s, err := sysStatfs(r.fd)
 	return s, r.error("statfs", ".", err)
+}
+
+// Unnamed makes a file without a name on the root's file system: it changes no
+// directory, and is gone when it is closed. ErrUnsupported where the file system
+// lacks it.
+func (r *Root) Unnamed() (*os.File, error) {
+	fd, err := sysUnnamed(r.fd)
+	if err != nil {
+		return nil, r.error("make a file without a name in", ".", err)
+	}
+	return os.NewFile(uintptr(fd), "."), nil
 }
 
 // CtimeMoves reports whether the root's file system is known to set the change

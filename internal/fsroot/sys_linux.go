@@ -239,6 +239,10 @@ func sysCreate(fd int, name string, perm uint32) (int, error) {
 	return openat(fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, perm)
 }
 
+func sysUnnamed(dir int) (int, error) {
+	return openat(dir, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+}
+
 func sysWrite(fd int, b []byte) (int, error) {
 	return retryFD(func() (int, error) { return unix.Write(fd, b) })
 }

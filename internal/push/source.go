@@ -23,6 +23,7 @@ type source struct {
 	header  *protocol.PushHeader
 	filter  *tree.Filter
 	content int // bytes of content of a full data block
+	room    int // bytes of content that any block holds
 	problem func(path, text string, warning bool)
 	wake    func()
 
@@ -77,7 +78,8 @@ func newSource(m *tree.Module, h *protocol.PushHeader, symbolSize int) (*source,
 		return nil, err
 	}
 	k := min((128<<10)/symbolSize, protocol.MaxSymbols)
-	return &source{module: m, header: h, filter: f, content: k*symbolSize - 8,
+	return &source{module: m, header: h, filter: f, content: k*symbolSize - transfer.HashLen,
+		room:    min(protocol.MaxSymbols*symbolSize, protocol.MaxBlock) - transfer.HashLen,
 		scanned: make(chan scanItem, 4), read: make(chan readItem, 8), jobs: newQueue[readJob]()}, nil
 }
 
@@ -101,7 +103,7 @@ func send[T any](ctx context.Context, c chan<- T, v T) error {
 // walk is over or ctx ends.
 func (s *source) scan(ctx context.Context) {
 	var digest uint64
-	spec := tree.ScanSpec{Header: s.header, Filter: s.filter, Problem: s.problem}
+	spec := tree.ScanSpec{Header: s.header, Filter: s.filter, Problem: s.problem, Room: s.room}
 	s.end(ctx, &digest, s.module.Scan(ctx, spec, func(b *protocol.Batch) error {
 		content := b.Append(nil)
 		if len(content) > protocol.MaxContent {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Numbers of capabilities(7).
@@ -22,6 +23,9 @@ type privileges struct {
 
 	mu      sync.Mutex
 	refused map[string]bool // kinds of attributes that turned out not to be permitted
+	noUsers map[uint32]bool // ids that turned out not to be there to be given
+	noGroup map[uint32]bool
+	noOwner atomic.Bool // there are any
 }
 
 // read asks the kernel. Root without some capabilities is what
@@ -82,4 +86,38 @@ func (p *privileges) refuse(kind string) {
 		p.refused = make(map[string]bool)
 	}
 	p.refused[kind] = true
+}
+
+// user reports whether root can give files to user id.
+func (p *privileges) user(id uint32) bool { return id != noID && !p.refuses(p.noUsers, id) }
+
+// group reports whether root can give files to group id.
+func (p *privileges) group(id uint32) bool { return id != noID && !p.refuses(p.noGroup, id) }
+
+// refusesOwners reports whether some user or group can't be given.
+func (p *privileges) refusesOwners() bool { return p.noOwner.Load() }
+
+func (p *privileges) refuses(ids map[uint32]bool, id uint32) bool {
+	if !p.noOwner.Load() {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return ids[id]
+}
+
+// refuseUser notes that nothing can be given to user id here.
+func (p *privileges) refuseUser(id uint32) { p.refuseID(&p.noUsers, id) }
+
+// refuseGroup is refuseUser for groups.
+func (p *privileges) refuseGroup(id uint32) { p.refuseID(&p.noGroup, id) }
+
+func (p *privileges) refuseID(ids *map[uint32]bool, id uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if *ids == nil {
+		*ids = make(map[uint32]bool)
+	}
+	(*ids)[id] = true
+	p.noOwner.Store(true)
 }

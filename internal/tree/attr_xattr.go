@@ -10,18 +10,19 @@ import (
 	"makuo/protocol"
 )
 
-// readXattrs reads the attributes of one entry: list names it, get reads one.
-// ACLs are attributes like others; one that says no more than the mode does
-// not exist on disk. With privileged, those that only root sees come too.
-func readXattrs(privileged bool, list func() ([]string, error), get func(attr string) ([]byte, error)) ([]protocol.Xattr, error) {
-	names, err := list()
-	if err != nil || len(names) == 0 {
-		return nil, err
+// readXattrs fills e with the attributes that names lists, or that err of the
+// listing hides; get reads one. ACLs are attributes like others; one that says
+// no more than the mode does not exist on disk. An attribute that can't be
+// carried is a problem of the path, and keeps nothing else of it back.
+func (s *scan) readXattrs(e *protocol.Entry, names []string, err error, get func(attr string) ([]byte, error)) {
+	var left []string
+	leave := func(format string, args ...any) { left = append(left, fmt.Sprintf(format, args...)) }
+	if err != nil {
+		leave("its extended attributes can't be listed: %v", cause(err))
 	}
-	var xs []protocol.Xattr
-	total := 0
+	room := min(protocol.MaxXattrBytes, s.spec.Room-batchFrame-maxBareEntry)
 	for _, name := range names {
-		if !carried(name, privileged) {
+		if !carried(name, s.root) {
 			continue
 		}
 		value, err := get(name)
@@ -29,19 +30,33 @@ func readXattrs(privileged bool, list func() ([]string, error), get func(attr st
 		case errors.Is(err, fsroot.ErrNoXattr):
 			continue // removed since it was listed
 		case err != nil:
-			return nil, err
+			leave("attribute %s can't be read: %v", name, cause(err))
+			continue
 		}
 		if len(value) == 0 {
 			value = nil // as it is parsed
 		}
-		total += len(name) + len(value)
-		if len(xs) == protocol.MaxXattrs || total > protocol.MaxXattrBytes || len(name) > protocol.MaxXattrName {
-			return nil, fmt.Errorf("it has more extended attributes than are carried: %d of %d bytes at most",
-				protocol.MaxXattrs, protocol.MaxXattrBytes)
+		size := protocol.XattrSize(name, value)
+		if len(e.Xattrs) == protocol.MaxXattrs || size > room || len(value) > protocol.MaxXattrValue || len(name) > protocol.MaxXattrName {
+			leave("attribute %s of %d bytes is not carried: the attributes of a path are limited to %d, %d bytes together", name, len(value), protocol.MaxXattrs, protocol.MaxXattrBytes)
+			continue
 		}
-		xs = append(xs, protocol.Xattr{Name: name, Value: value})
+		room -= size
+		e.Xattrs = append(e.Xattrs, protocol.Xattr{Name: name, Value: value})
 	}
-	return xs, nil
+	if len(left) > 0 {
+		e.Flags |= protocol.EntrySomeXattrs
+		s.problem(e.Path, false, "%s", someOf(left))
+	}
+}
+
+// someOf joins the first of many sentences.
+func someOf(texts []string) string {
+	const most = 3
+	if n := len(texts) - most; n > 0 {
+		return fmt.Sprintf("%s; and %d more", strings.Join(texts[:most], "; "), n)
+	}
+	return strings.Join(texts, "; ")
 }
 
 // carried reports whether an attribute travels. Labels and measurements of a

@@ -215,6 +215,8 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 	}
 	if e.Type < protocol.EntryAbsent && e.Flags&protocol.EntryImplied == 0 && !t.protected(e, st) {
 		t.present++
+		t.hold.tellOwner(e, st)
+		t.hold.tellAttrs(e)
 	}
 	t.countChange(v)
 	return v, nil

@@ -37,11 +37,12 @@ func (n node) chmod(perm uint32) error {
 	return n.d.Chmod(n.name, perm)
 }
 
-func (n node) chown(uid, gid uint32) error {
+// chown leaves -1 as it is.
+func (n node) chown(uid, gid int) error {
 	if n.name == "" {
-		return n.d.ChownSelf(int(uid), int(gid))
+		return n.d.ChownSelf(uid, gid)
 	}
-	return n.d.Chown(n.name, int(uid), int(gid))
+	return n.d.Chown(n.name, uid, gid)
 }
 
 func (n node) utimes(sec int64, nsec uint32) error {
@@ -84,13 +85,19 @@ func (n node) removeXattr(attr string) error {
 type holdable struct {
 	t      *Target
 	root   bool
+	me     uint32
 	groups map[uint32]bool // not root: ours
 
+	// Of the goroutine that compares: who was said not to be given anything.
+	saidUsers, saidGroups map[uint32]bool
+
 	mu    sync.Mutex
-	kinds map[string]bool // kinds of attributes that the file system has
+	kinds map[string]bool             // kinds of attributes that the file system has
+	fits  map[string]map[string]error // by shape, which attributes do not fit
 }
 
 func (h *holdable) init(t *Target) {
+	h.me = uint32(os.Geteuid())
 	h.t, h.root, h.groups, h.kinds = t, t.root, map[uint32]bool{uint32(os.Getegid()): true}, make(map[string]bool)
 	gs, err := os.Getgroups()
 	if err != nil {
@@ -106,21 +113,22 @@ func (h *holdable) init(t *Target) {
 // of the entry can't be set they are left off, and taken off.
 func (h *holdable) mode(e *protocol.Entry, st *fsroot.Stat) (mode, mask uint32) {
 	mode, mask = e.Mode, protocol.MaxMode
-	if h.root {
+	if h.root && !h.t.m.may.refusesOwners() {
 		return mode, mask
 	}
+	uid, gid := h.owner(e, st)
 	if e.Type != protocol.EntryDirectory {
-		if st.UID != h.t.m.accounts.userID(e.User) {
+		if uid != h.t.m.accounts.userID(e.User) {
 			mode &^= 0o4000
 		}
-		if st.GID != h.t.m.accounts.groupID(e.Group) {
+		if gid != h.t.m.accounts.groupID(e.Group) {
 			mode &^= 0o2000
 		}
 		if mode != e.Mode {
-			h.t.warn("setid", e.Path, "setuid or setgid is left off, here and wherever the owner or group can't be set: the daemon does not run as root")
+			h.t.warn("setid", e.Path, "setuid or setgid is left off, here and wherever the owner or group can't be set")
 		}
 	}
-	if !h.groups[st.GID] && (mode&0o2000 != 0 || e.Type == protocol.EntryDirectory) {
+	if !h.root && !h.groups[gid] && (mode&0o2000 != 0 || e.Type == protocol.EntryDirectory) {
 		mask &^= 0o2000
 	}
 	return mode, mask
@@ -212,8 +220,18 @@ func (h *holdable) permitted(name string, err error) error {
 	return nil
 }
 
-// wanted returns the attributes of e that can be held here.
+// wanted returns the attributes of e that can be held here: those of kinds that
+// are, and that fit.
 func (h *holdable) wanted(e *protocol.Entry) []protocol.Xattr {
+	xs := h.ofKinds(e)
+	if bad := h.unfit(xs); bad != nil {
+		xs = slices.DeleteFunc(xs, func(x protocol.Xattr) bool { return bad[x.Name] != nil })
+	}
+	return xs
+}
+
+// ofKinds returns the attributes of e of kinds that can be held here.
+func (h *holdable) ofKinds(e *protocol.Entry) []protocol.Xattr {
 	var xs []protocol.Xattr
 	for _, x := range e.Xattrs {
 		if k := h.kindOf(x.Name, e.Type); k != "" && h.has(k) {
@@ -329,7 +347,7 @@ func (t *Target) differs(nd node, e *protocol.Entry, st *fsroot.Stat, w *plainWa
 	if e.Type != protocol.EntrySymlink && t.hold.modeDiffers(e, st) {
 		return true, nil
 	}
-	if t.root && (st.UID != t.m.accounts.userID(e.User) || st.GID != t.m.accounts.groupID(e.Group)) {
+	if uid, gid := t.hold.owner(e, st); st.UID != uid || st.GID != gid {
 		return true, nil
 	}
 	if !sameTime(e, st) {
@@ -365,6 +383,9 @@ func (t *Target) xattrChanges(nd node, e *protocol.Entry) (set []protocol.Xattr,
 		}
 		set = append(set, x)
 	}
+	if e.Flags&protocol.EntrySomeXattrs != 0 {
+		return set, nil, nil // what is not listed may be what could not be carried
+	}
 	for _, name := range names {
 		kept := slices.ContainsFunc(want, func(x protocol.Xattr) bool { return x.Name == name })
 		if !kept && t.hold.removable(name, e.Type) {
@@ -384,14 +405,11 @@ func (e xattrError) Unwrap() error { return e.error }
 // attributes, mode, time, each only if it differs.
 func (t *Target) apply(nd node, e *protocol.Entry, st *fsroot.Stat, mode uint32) error {
 	owned := false
-	if t.root {
-		uid, gid := t.m.accounts.userID(e.User), t.m.accounts.groupID(e.Group)
-		if st.UID != uid || st.GID != gid {
-			if err := nd.chown(uid, gid); err != nil {
-				return err
-			}
-			owned = true // the kernel may have taken setuid and setgid away
+	if uid, gid := t.hold.owner(e, st); st.UID != uid || st.GID != gid {
+		if err := t.give(uid, gid, false, nd.chown); err != nil {
+			return err
 		}
+		owned = true // the kernel may have taken setuid and setgid away
 	}
 	changed, err := t.applyXattrs(nd, e, st)
 	if err != nil {
@@ -434,7 +452,7 @@ func (t *Target) applyXattrs(nd node, e *protocol.Entry, st *fsroot.Stat) (chang
 			return false, xattrError{err}
 		}
 	}
-	return true, inOrder(set, func(x protocol.Xattr) error { return t.hold.permitted(x.Name, nd.setXattr(x.Name, x.Value)) })
+	return true, inOrder(set, func(x protocol.Xattr) error { return t.setAttr(e.Path, x, nd.setXattr) })
 }
 
 // inOrder calls set for each attribute, ACLs last.
@@ -445,7 +463,7 @@ func inOrder(xs []protocol.Xattr, set func(x protocol.Xattr) error) error {
 				continue
 			}
 			if err := set(x); err != nil {
-				return xattrError{err}
+				return err
 			}
 		}
 	}

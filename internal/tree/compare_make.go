@@ -91,9 +91,9 @@ func (t *Target) makeDirectory(f, child *frame, n uint32, e *protocol.Entry, st 
 		return err
 	}
 	if f.inTree {
-		return t.mkdirStaged(f.dir, child.name, child)
+		return t.mkdirStaged(f.dir, child.name, child, e, nil)
 	}
-	if err := t.mkdirStaged(t.stage.dir, stagedName(n), child); err != nil {
+	if err := t.mkdirStaged(t.stage.dir, stagedName(n), child, e, f.dir); err != nil {
 		return err
 	}
 	s, err := t.replaceStep(f, opTree, n, e, st)
@@ -103,12 +103,14 @@ func (t *Target) makeDirectory(f, child *frame, n uint32, e *protocol.Entry, st 
 	return t.addStep(f, &s, e)
 }
 
-func (t *Target) mkdirStaged(d *fsroot.Dir, name string, child *frame) (err error) {
+func (t *Target) mkdirStaged(d *fsroot.Dir, name string, child *frame, e *protocol.Entry, live *fsroot.Dir) (err error) {
 	if err := d.Mkdir(name, 0o700); err != nil {
 		return err
 	}
-	child.dir, err = d.OpenChild(name)
-	return err
+	if child.dir, err = d.OpenChild(name); err != nil {
+		return err
+	}
+	return t.lendGroup(child.dir, e, live)
 }
 
 // makeNode makes what needs no content from the origin: symbolic links, fifos,
@@ -132,7 +134,11 @@ func (t *Target) makeNode(s *step, e *protocol.Entry) error {
 		return err
 	}
 	nd := node{d, name}
-	st, err := nd.stat()
+	err = t.ownNew(s, e, nd.chown)
+	var st fsroot.Stat
+	if err == nil {
+		st, err = nd.stat()
+	}
 	if err == nil {
 		err = t.apply(nd, e, &st, e.Mode)
 	}

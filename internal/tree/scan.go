@@ -23,15 +23,22 @@ type ScanSpec struct {
 	// warning does not spoil the push. It is called by Scan's goroutine.
 	Problem func(path, text string, warning bool)
 
+	// Room is how many bytes of a batch are sure to fit a block; 0: as many as
+	// a block holds at most.
+	Room int
+
 	// Limit is the largest number of entries; 0: what a manifest can number.
 	Limit int
 }
 
 // Sizes of batches. The first ones are small, so that members have something
-// to compare at once; maxBatchBytes leaves room in a block for one entry more.
+// to compare at once; an entry with many
+// attributes may be longer than maxBatchBytes, and is then alone.
 const (
 	firstBatch    = 128
 	maxBatchBytes = 120 << 10
+	maxBareEntry  = 64 + 2*protocol.MaxPath + 2*protocol.MaxOwnerName // an entry without attributes
+	batchFrame    = 32
 	maxEntries    = 1<<32 - 1
 )
 
@@ -97,6 +104,9 @@ func (m *Module) Scan(ctx context.Context, spec ScanSpec, emit func(*protocol.Ba
 	if err := m.Root.Check(); err != nil {
 		return err
 	}
+	if spec.Room <= 0 || spec.Room > protocol.MaxBlock {
+		spec.Room = protocol.MaxBlock - 8
+	}
 	h := spec.Header
 	s := &scan{
 		m: m, ctx: ctx, spec: spec, emit: emit,
@@ -147,7 +157,7 @@ func (s *scan) problem(path string, warning bool, format string, args ...any) {
 // add puts one entry into the manifest.
 func (s *scan) add(e *protocol.Entry) error {
 	size := e.EncodedSize()
-	if s.batch != nil && s.bytes+size > maxBatchBytes {
+	if s.batch != nil && s.bytes+size > min(maxBatchBytes, s.spec.Room-batchFrame) {
 		if err := s.flush(); err != nil {
 			return err
 		}

@@ -278,20 +278,43 @@ func TestCarriedXattrs(t *testing.T) {
 	}
 }
 
+// TestReadXattrsLimits: what a manifest can't hold is named and left out, and
+// the rest is carried.
 func TestReadXattrsLimits(t *testing.T) {
-	read := func(n, size int) error {
+	read := func(room int, sizes ...int) (carried int, problem string) {
+		s := &scan{spec: ScanSpec{Room: room, Problem: func(_, text string, _ bool) { problem = text }}}
 		var names []string
-		for i := range n {
+		for i := range sizes {
 			names = append(names, fmt.Sprintf("user.%04d", i))
 		}
-		_, err := readXattrs(false, func() ([]string, error) { return names, nil },
-			func(string) ([]byte, error) { return make([]byte, size), nil })
-		return err
+		e := protocol.Entry{Path: "f"}
+		s.readXattrs(&e, names, nil, func(name string) ([]byte, error) {
+			var i int
+			_, err := fmt.Sscanf(name, "user.%d", &i)
+			return make([]byte, sizes[i]), err
+		})
+		if some := e.Flags&protocol.EntrySomeXattrs != 0; some != (problem != "") {
+			t.Errorf("flag %v, problem %q", some, problem)
+		}
+		return len(e.Xattrs), problem
 	}
-	must(t, read(protocol.MaxXattrs, 100))
-	must(t, read(1, protocol.MaxXattrBytes-9))
-	if read(protocol.MaxXattrs+1, 1) == nil || read(1, protocol.MaxXattrBytes-8) == nil {
-		t.Error("attributes beyond the limits of a manifest were taken")
+	const whole = protocol.MaxBlock - 8
+	for _, c := range []struct {
+		room  int
+		sizes []int
+		want  int
+		says  string
+	}{
+		{whole, make([]int, 300), 300, ""},
+		{whole, make([]int, protocol.MaxXattrs), protocol.MaxXattrs, ""},
+		{whole, make([]int, protocol.MaxXattrs+5), protocol.MaxXattrs, "user.9364 of 0 bytes is not carried: the attributes of a path are limited to 9362, 143360 bytes together; and 2 more"},
+		{whole, []int{protocol.MaxXattrValue}, 1, ""},
+		{whole, []int{65536, 10, 65536, 20000, 7}, 4, "user.0003 of 20000 bytes is not carried"},
+		{64000, []int{65536, 10, 40000}, 2, "user.0000 of 65536 bytes is not carried"},
+	} {
+		if n, text := read(c.room, c.sizes...); n != c.want || !strings.Contains(text, c.says) || (text == "") != (c.says == "") {
+			t.Errorf("%d attributes in %d bytes: %d are carried: %q", len(c.sizes), c.room, n, text)
+		}
 	}
 }
 

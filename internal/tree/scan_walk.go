@@ -76,7 +76,7 @@ func (s *scan) directory(d *fsroot.Dir, path string) error {
 	}()
 	above := s.plain
 	s.plain = s.m.plain.begin(plainScan, path, ino)
-	e.Flags = protocol.EntryRecurse
+	e.Flags |= protocol.EntryRecurse
 	if !s.list(d, path, names) {
 		e.Flags |= protocol.EntryIncomplete
 	}
@@ -186,8 +186,11 @@ func (s *scan) self(d *fsroot.Dir, e *protocol.Entry) (ino uint64, err error) {
 		return 0, err
 	}
 	s.attributes(&st, e)
-	e.Xattrs, err = readXattrs(s.root, d.ListXattrSelf, d.GetXattrSelf)
-	return st.Ino, err
+	names, err := d.ListXattrSelf()
+	if err != nil || len(names) > 0 {
+		s.readXattrs(e, names, err, d.GetXattrSelf)
+	}
+	return st.Ino, nil
 }
 
 // attributes fills e with what a Stat holds of every type.
@@ -303,13 +306,14 @@ func (s *scan) xattrs(parent *fsroot.Dir, name string, st *fsroot.Stat, e *proto
 		return nil
 	}
 	names, err := parent.ListXattr(name)
-	if err == nil && len(names) > 0 {
-		e.Xattrs, err = readXattrs(s.root,
-			func() ([]string, error) { return names, nil },
-			func(attr string) ([]byte, error) { return parent.GetXattr(name, attr) })
+	if errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	if err == nil && len(e.Xattrs) == 0 {
+	if err != nil || len(names) > 0 {
+		s.readXattrs(e, names, err, func(attr string) ([]byte, error) { return parent.GetXattr(name, attr) })
+	}
+	if len(e.Xattrs) == 0 && e.Flags&protocol.EntrySomeXattrs == 0 {
 		s.plain.files++
 	}
-	return err
+	return nil
 }

@@ -189,6 +189,9 @@ func (t *Target) stageDirectory(s *step, at int64) error {
 	}
 	defer d.Close()
 	nd := node{d, name}
+	if err := t.ownNew(s, e, nd.chown); err != nil {
+		return t.fail(s.path, err)
+	}
 	st, err := nd.stat()
 	if err != nil {
 		return t.fail(s.path, err)

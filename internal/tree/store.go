@@ -136,7 +136,7 @@ func (t *Target) storeWhole(s *step, e *protocol.Entry, data []byte) error {
 	}
 	if err = fsroot.WriteFD(fd, data); err == nil {
 		t.stored.Add(int64(len(data)+4095) &^ 4095)
-		err = t.dress(fd, perm&^fsroot.Umask(), e)
+		err = t.dress(fd, perm&^fsroot.Umask(), s, e)
 	}
 	if cerr := fsroot.CloseFD(fd); err == nil {
 		err = cerr
@@ -157,18 +157,16 @@ func createMode(e *protocol.Entry) uint32 {
 	return 0o600
 }
 
-// dress gives a file that was just created with mode have its attributes.
-func (t *Target) dress(fd int, have uint32, e *protocol.Entry) error {
-	if t.root {
-		uid, gid := t.m.accounts.userID(e.User), t.m.accounts.groupID(e.Group)
-		if uid != 0 || gid != t.stage.st.GID {
-			if err := fsroot.ChownFD(fd, uid, gid); err != nil {
-				return err
-			}
-		}
+// dress gives a file that was just created for step s, with mode have, its
+// attributes.
+func (t *Target) dress(fd int, have uint32, s *step, e *protocol.Entry) error {
+	if err := t.ownNew(s, e, func(uid, gid int) error { return fsroot.ChownFD(fd, uid, gid) }); err != nil {
+		return err
 	}
 	if len(e.Xattrs) > 0 {
-		set := func(x protocol.Xattr) error { return t.hold.permitted(x.Name, fsroot.SetXattrFD(fd, x.Name, x.Value)) }
+		set := func(x protocol.Xattr) error {
+			return t.setAttr(e.Path, x, func(name string, value []byte) error { return fsroot.SetXattrFD(fd, name, value) })
+		}
 		if err := inOrder(t.hold.wanted(e), set); err != nil {
 			return err
 		}
@@ -179,6 +177,28 @@ func (t *Target) dress(fd int, have uint32, e *protocol.Entry) error {
 		}
 	}
 	return fsroot.UtimesFD(fd, e.Sec, e.Nsec)
+}
+
+// ownNew gives what was just made for step s its owner.
+func (t *Target) ownNew(s *step, e *protocol.Entry, chown func(uid, gid int) error) error {
+	uid, gid := uint32(noID), uint32(noID)
+	if t.root {
+		if u := t.m.accounts.userID(e.User); t.m.may.user(u) {
+			uid = u
+		}
+		if g := t.m.accounts.groupID(e.Group); t.m.may.group(g) {
+			gid = g
+		}
+		if uid == 0 && gid == t.stage.st.GID {
+			return nil
+		}
+	} else if g, ok := t.newGroupOf(s, e); ok {
+		gid = g
+	}
+	if uid == noID && gid == noID {
+		return nil
+	}
+	return t.give(uid, gid, true, chown)
 }
 
 // failed drops what there is of a file that the origin can't send: the old one

@@ -208,7 +208,7 @@ func (t *Target) finishParts(pf *partFile, s *step, e *protocol.Entry) error {
 	if err := pf.f.Truncate(int64(e.Size)); err != nil {
 		return err
 	}
-	dress := func(fd int) error { return t.dress(fd, 0o600&^fsroot.Umask(), e) }
+	dress := func(fd int) error { return t.dress(fd, 0o600&^fsroot.Umask(), s, e) }
 	if err := fsroot.WithFD(pf.f, "set the attributes of", dress); err != nil {
 		return err
 	}
