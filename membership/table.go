@@ -75,13 +75,14 @@ type Table struct {
 	changed     bool
 	stopped     bool
 
-	last     time.Duration // latest time seen
-	promised time.Duration // when Poll asked to be called
-	floor    time.Duration // silence before this is not held against anybody
-	sweepAt  time.Duration // no member needs a look before this
-	refused  time.Duration // last EventRefused
-	events   []Event       // not handed out yet
-	queue    []Out         // answers to single members, not handed out yet
+	announced time.Duration // since when the others can hear this member at its present address
+	last      time.Duration // latest time seen
+	promised  time.Duration // when Poll asked to be called
+	floor     time.Duration // silence before this is not held against anybody
+	sweepAt   time.Duration // no member needs a look before this
+	refused   time.Duration // last EventRefused
+	events    []Event       // not handed out yet
+	queue     []Out         // answers to single members, not handed out yet
 
 	beacons beaconClock
 	details detailClock
@@ -237,10 +238,21 @@ func (t *Table) Forget(name string) bool {
 	return len(t.list) != n
 }
 
+// Moved says that this member is at another address, or at the first one after
+// it had none, and which port it has there. It makes itself known as at the
+// start, and nobody's silence up to now counts.
+func (t *Table) Moved(now time.Time, port uint16) {
+	at := t.enter(now)
+	t.cfg.Self.Port = port
+	t.announced, t.floor = at, at
+	t.beacons.at, t.beacons.sent = at, 0
+	t.sweepAt = at
+}
+
 // Settled reports whether every member that is there had time to be heard: 2 s
-// after the start, and in a large cluster a little over its longest interval.
+// after the start or the last Moved, and in a large cluster a little over its longest interval.
 func (t *Table) Settled(now time.Time) bool {
-	at := now.Sub(t.base)
+	at := now.Sub(t.base) - t.announced
 	if at < settleTime {
 		return false
 	}

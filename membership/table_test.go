@@ -345,6 +345,39 @@ func TestSettled(t *testing.T) {
 	}
 }
 
+// TestSelfMoved: a member that is at another address, or at its first, makes itself
+// known as at the start, and holds nobody's silence before against them.
+func TestSelfMoved(t *testing.T) {
+	s := newStep(t)
+	s.hear(web1)
+	s.pass(5 * time.Second)
+	s.events, s.out = nil, nil
+	s.tab.Moved(s.now, 7007)
+	at := s.now
+	s.poll()
+	if len(s.out) != 1 {
+		t.Fatalf("sent %d messages at once", len(s.out))
+	}
+	b, err := protocol.ParseBeacon(s.out[0].Body)
+	if err != nil || b.Port != 7007 || b.Flags&protocol.FlagSolicit == 0 || s.tab.Self().Addr.Port() != 7007 {
+		t.Errorf("beacon %+v, %v", b, err)
+	}
+	s.pass(1500 * time.Millisecond)
+	beacons := 0
+	for _, o := range s.out {
+		if o.Type == protocol.TypeBeacon {
+			beacons++
+		}
+	}
+	if beacons != len(startBeacons) {
+		t.Errorf("%d beacons in the first 1.5 s", beacons)
+	}
+	s.table("web1/1 alive")
+	if s.tab.Settled(at.Add(1999*time.Millisecond)) || !s.tab.Settled(at.Add(2*time.Second)) {
+		t.Error("not settled after exactly 2 s")
+	}
+}
+
 func TestStop(t *testing.T) {
 	s := newStep(t)
 	s.hear(web1)

@@ -64,7 +64,12 @@ func statusText(st *control.Status, now time.Time, zone *time.Location) string {
 		row("cluster", "%s", clean(st.Cluster))
 	}
 	row("group", "%s port %d, TTL %d", clean(st.Group), st.Port, st.TTL)
-	row("interface", "%s, address %s, unicast port %d, MTU %d", clean(st.Interface), clean(st.Address), st.UnicastPort, st.MTU)
+	if st.Waiting != "" {
+		row("network", "%s", clean(st.Waiting))
+	}
+	if st.Interface != "" {
+		row("interface", "%s, address %s, unicast port %d, MTU %d", clean(st.Interface), clean(st.Address), st.UnicastPort, st.MTU)
+	}
 	row("buffers", "receive %s, send %s", buffer(st.Buffers.ReceiveAsked, st.Buffers.ReceiveGot, "rmem_max"),
 		buffer(st.Buffers.SendAsked, st.Buffers.SendGot, "wmem_max"))
 	if st.RateMbit > 0 {

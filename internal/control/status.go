@@ -20,8 +20,9 @@ type Status struct {
 	Group       string         `json:"group"` // multicast address
 	Port        int            `json:"port"`  // of the group
 	UnicastPort int            `json:"unicast_port"`
-	Interface   string         `json:"interface"` // name
-	Address     string         `json:"address"`   // this daemon's on the interface
+	Interface   string         `json:"interface"`         // name
+	Address     string         `json:"address"`           // this daemon's on the interface
+	Waiting     string         `json:"waiting,omitempty"` // for what, before the other members can be reached, for people
 	TTL         int            `json:"ttl"`
 	MTU         int            `json:"mtu"`       // bytes of an IP packet
 	RateMbit    float64        `json:"rate_mbit"` // cap; 0: none

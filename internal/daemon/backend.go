@@ -49,7 +49,7 @@ func (n *node) status(now time.Time) *control.Status {
 		BaseNamed: control.Text(n.cfg.baseNamed), BaseDevice: n.modules[0].Root.Dev(), BaseInode: n.modules[0].Root.Ino(),
 		StageDir: control.Text(n.cfg.Stage), StateDir: control.Text(n.cfg.State), Group: n.conn.Group().Addr().String(),
 		Port: int(n.conn.Group().Port()), UnicastPort: int(n.conn.Local().Port()), Interface: info.Interface,
-		Address: n.conn.Local().Addr().String(), TTL: info.TTL, MTU: n.conn.Payload() + ipUDPHeader,
+		Address: addrText(n.conn.Local()), Waiting: n.waiting(), TTL: info.TTL, MTU: n.conn.Payload() + ipUDPHeader,
 		RateMbit: float64(n.cfg.Network.Rate) / 1e6, Receive: !n.cfg.NoReceive, Send: !n.cfg.NoSend,
 		Buffers:  control.Buffers{ReceiveAsked: info.RecvAsked, ReceiveGot: info.RecvGot, SendAsked: info.SendAsked, SendGot: info.SendGot},
 		Warnings: n.cfg.Warnings(), Members: n.memberStatuses(), Pushes: n.pushStatuses(now)}
@@ -64,7 +64,7 @@ func (n *node) memberStatuses() []control.MemberStatus {
 	self := n.table.Self()
 	list := []control.MemberStatus{}
 	placed := false
-	own := control.MemberStatus{Name: n.cfg.Name, Addr: n.conn.Local().Addr().String(), Port: int(n.conn.Local().Port()),
+	own := control.MemberStatus{Name: n.cfg.Name, Addr: addrText(n.conn.Local()), Port: int(n.conn.Local().Port()),
 		Version: control.Version, Protocol: protocol.Version, State: control.StateAlive, Since: n.started, Self: true,
 		Receive: !n.cfg.NoReceive, Send: !n.cfg.NoSend}
 	if self.DuplicateName {

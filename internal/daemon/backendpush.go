@@ -38,6 +38,10 @@ func (b *backend) Push(ctx context.Context, req *control.PushRequest, emit func(
 	if err != nil {
 		return err
 	}
+	if w := n.waiting(); w != "" {
+		return &control.Error{Code: control.CodeUnavailable, Exit: control.ExitNobody,
+			Message: control.Text("nothing was sent: the daemon on this host is " + w)}
+	}
 	if err := n.settle(ctx); err != nil {
 		return err
 	}

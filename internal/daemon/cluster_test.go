@@ -47,6 +47,7 @@ type machine struct {
 	name        string
 	base, state string
 	tune        func(*Config)
+	wrap        func(transport.Conn) transport.Conn // of the connection; nil: as it is
 
 	n      *node // of the daemon that runs now
 	socket string
@@ -187,7 +188,11 @@ func (m *machine) start() {
 		t.Fatal(err)
 	}
 	session := newSession()
-	m.n = newNode(cfg, zap.NewNop(), session, m.c.net.Host(protocol.ClusterID(cfg.Cluster), session))
+	conn := m.c.net.Host(protocol.ClusterID(cfg.Cluster), session)
+	if m.wrap != nil {
+		conn = m.wrap(conn)
+	}
+	m.n = newNode(cfg, zap.NewNop(), session, conn)
 	if err := m.n.open(m.state); err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 	}
 	defer state.Close()
 	session := newSession()
-	conn, err := openConn(&cfg, session)
+	conn, err := follow(&cfg, session)
 	if err != nil {
 		return err
 	}
@@ -70,6 +70,8 @@ func Run(ctx context.Context, cfg Config, log *zap.Logger) error {
 	}
 	defer n.close()
 	n.greet(who)
+	n.tellPlace(conn.Place())
+	conn.Watch(func(p transport.Place) { n.post(func(now time.Time) { n.moved(now, p) }) })
 	return n.serve(ctx, listener)
 }
 
@@ -110,9 +112,10 @@ func (n *node) close() {
 	}
 }
 
-func openConn(cfg *Config, session protocol.Session) (transport.Conn, error) {
+// follow opens the connection, which goes with the host's interfaces.
+func follow(cfg *Config, session protocol.Session) (*transport.Follower, error) {
 	net := &cfg.Network
-	return transport.Open(transport.Config{Interface: net.Interface, Group: net.Group, Port: uint16(net.Port), TTL: net.TTL, MTU: net.MTU,
+	return transport.Follow(transport.Config{Interface: net.Interface, Group: net.Group, Port: uint16(net.Port), TTL: net.TTL, MTU: net.MTU,
 		RecvBuffer: net.ReceiveBuffer, SendBuffer: net.SendBuffer, Cluster: protocol.ClusterID(cfg.Cluster), Session: session})
 }
 
@@ -132,12 +135,8 @@ func (n *node) greet(who Credentials) {
 	for _, w := range n.cfg.Warnings() {
 		n.log.Warn(w)
 	}
-	info := n.conn.Info()
-	if info.Warning != "" {
-		n.log.Warn(info.Warning)
-	}
 	n.log.Info("started", zap.String("member", n.cfg.Name), zap.String("version", control.Version), zap.String("base", n.cfg.Base),
-		zap.String("interface", info.Interface), zap.Stringer("group", n.conn.Group()), zap.Stringer("address", n.conn.Local()),
+		zap.Stringer("group", n.conn.Group()),
 		zap.String("socket", n.cfg.Socket.Path), zap.String("state", n.cfg.State), zap.Int("uid", who.UID), zap.Int("gid", who.GID))
 }
 

@@ -43,6 +43,7 @@ type node struct {
 	mgr       *push.Manager
 	last      map[protocol.Session]lastPush // how our newest push ended there
 	troubles  []string                      // found at the start, for the status
+	place     transport.Place               // told last in the log, of those that are in the network
 	announced journal.LastPush
 	savedAt   time.Time
 	trimmedAt time.Time
@@ -357,6 +358,8 @@ func (n *node) events(now time.Time, events []membership.Event) {
 			n.log.Debug("member's details", fields...)
 		case membership.EventMissing, membership.EventDuplicate, membership.EventRefused:
 			n.log.Warn("member: "+e.Kind.String(), fields...)
+		case membership.EventMoved:
+			n.log.Info("member: "+e.Kind.String(), append(fields, zap.Stringer("before", e.Old.Addr))...)
 		default:
 			n.log.Info("member: "+e.Kind.String(), fields...)
 		}
@@ -367,6 +370,8 @@ func (n *node) events(now time.Time, events []membership.Event) {
 			n.mgr.Gone(now, e.Member.Session, "it left the cluster", false)
 		case membership.EventMissing:
 			n.mgr.Gone(now, e.Member.Session, "", true)
+		case membership.EventMoved:
+			n.mgr.Moved(e.Member.Session, e.Member.Addr)
 		}
 	}
 }

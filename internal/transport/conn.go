@@ -139,6 +139,13 @@ type Info struct {
 	// they were sent or as the device merged them (UDP_GRO).
 	Coalescing bool
 
+	Why       string       // this interface, in a few words
+	Addresses []netip.Addr // all of the interface, when it was opened
+
+	// Waiting is a sentence for people about what lacks while there is no
+	// interface that can be used; else empty.
+	Waiting string
+
 	// Warning is a sentence for people when a buffer is smaller than asked
 	// for, with what mends it; else empty.
 	Warning string

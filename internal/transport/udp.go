@@ -32,13 +32,10 @@ const (
 	MaxMTU  = protocol.MaxPacket + headers
 )
 
-// interfaceCheck is how often the interface is looked at.
-const interfaceCheck = 2 * time.Second
-
 // Config says how to open UDP sockets. Zero values are defaults but for Group,
 // Port and Session.
 type Config struct {
-	Interface  string     // name or IPv4 address; empty: the one with the route to the group
+	Interface  string     // name or IPv4 address; empty: see choose
 	Group      netip.Addr // IPv4 multicast address
 	Port       uint16
 	TTL        int // of multicast packets, 1..255
@@ -121,23 +118,36 @@ type groupSocket interface {
 	io.Closer
 }
 
-// Open opens the sockets. Errors are sentences for the user.
+// Open opens the sockets on the interface that can be used now. Errors are
+// sentences for the user; a *NoInterfaceError where there is no interface.
 func Open(cfg Config) (*UDP, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	u := &UDP{
-		gate:  gate{cluster: cfg.Cluster, session: cfg.Session},
-		group: netip.AddrPortFrom(cfg.Group, cfg.Port),
-		in:    make(chan *Inbound, maxInbounds),
-		done:  make(chan struct{}),
-	}
-	ifi, addr, err := pickInterface(cfg.Interface, u.group)
+	around, err := lookAround(netip.AddrPortFrom(cfg.Group, cfg.Port))
 	if err != nil {
 		return nil, err
 	}
-	u.info = Info{Interface: ifi.Name, Index: ifi.Index, MTU: ifi.MTU, TTL: cfg.TTL, RecvAsked: cfg.RecvBuffer, SendAsked: cfg.SendBuffer}
-	u.watched.name, u.watched.index = ifi.Name, ifi.Index
+	c, err := choose(around, cfg.Interface, seat{})
+	if err != nil {
+		return nil, err
+	}
+	return openAt(cfg, c, make(chan *Inbound, maxInbounds), 0)
+}
+
+// openAt opens the sockets at a place. What arrives goes to in. The unicast
+// socket has the given port, if that is not 0 and is free.
+func openAt(cfg Config, c choice, in chan *Inbound, port uint16) (*UDP, error) {
+	u := &UDP{
+		gate:  gate{cluster: cfg.Cluster, session: cfg.Session},
+		group: netip.AddrPortFrom(cfg.Group, cfg.Port),
+		in:    in,
+		done:  make(chan struct{}),
+	}
+	ifi := &c.link.Interface
+	u.info = Info{Interface: ifi.Name, Index: ifi.Index, MTU: ifi.MTU, TTL: cfg.TTL, RecvAsked: cfg.RecvBuffer, SendAsked: cfg.SendBuffer,
+		Why: c.why, Addresses: c.link.addrs}
+	u.watched.index = ifi.Index
 	u.payload = protocol.DefaultPayload
 	if cfg.MTU != 0 {
 		u.payload = cfg.MTU - headers
@@ -147,7 +157,7 @@ func Open(cfg Config) (*UDP, error) {
 	u.segment = ifi.MTU - headers
 	u.pool, u.spills = u.newReserves()
 	u.groupAddr = net.UDPAddrFromAddrPort(u.group)
-	if err := u.open(ifi, addr, cfg); err != nil {
+	if err := u.open(ifi, c.addr, port, cfg); err != nil {
 		u.closeSockets()
 		return nil, err
 	}
@@ -155,7 +165,7 @@ func Open(cfg Config) (*UDP, error) {
 }
 
 // open opens both sockets and starts the goroutines.
-func (u *UDP) open(ifi *net.Interface, addr netip.Addr, cfg Config) (err error) {
+func (u *UDP) open(ifi *net.Interface, addr netip.Addr, port uint16, cfg Config) (err error) {
 	if u.multicast, err = listenGroup(u.group, ifi); err != nil {
 		if isAny(err, syscall.EADDRINUSE) {
 			return fmt.Errorf("listen on %s: another program has UDP port %d for itself: stop it, or choose another port on all members (%w)", u.group, u.group.Port(), err)
@@ -165,7 +175,7 @@ func (u *UDP) open(ifi *net.Interface, addr netip.Addr, cfg Config) (err error) 
 	if u.waiter, err = newWaiter(u.multicast); err != nil {
 		return err
 	}
-	if err := u.bindUnicast(addr, cfg.Port); err != nil {
+	if err := u.bindUnicast(addr, port, cfg.Port, 0); err != nil {
 		return err
 	}
 	err = withGroup(u.multicast, func(c *ipv4.PacketConn) error { return c.JoinGroup(ifi, u.groupAddr) })
@@ -190,19 +200,23 @@ func (u *UDP) open(ifi *net.Interface, addr netip.Addr, cfg Config) (err error) 
 	if err != nil {
 		return err
 	}
-	u.wg.Add(3)
+	u.wg.Add(2)
 	go multi.run()
 	go uni.run()
-	go u.watch()
 	return nil
 }
 
-// bindUnicast takes the group's port on the interface's address if it is free,
-// else any: the beacon names it.
-func (u *UDP) bindUnicast(addr netip.Addr, port uint16) (err error) {
-	u.unicast, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, port)))
-	if isAny(err, syscall.EADDRINUSE, syscall.EACCES) {
-		u.unicast, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
+// bindUnicast takes the first of the ports that is free on the address: the
+// beacon names it. 0 as the last stands for any.
+func (u *UDP) bindUnicast(addr netip.Addr, ports ...uint16) (err error) {
+	for i, port := range ports {
+		if port == 0 && i+1 < len(ports) {
+			continue
+		}
+		u.unicast, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, port)))
+		if !isAny(err, syscall.EADDRINUSE, syscall.EACCES) {
+			break
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("open a UDP socket on %s: %w", addr, err)
@@ -265,16 +279,19 @@ func bufferWarning(i Info) string {
 }
 
 // Recv implements Conn.
-func (u *UDP) Recv() (*Inbound, error) {
+func (u *UDP) Recv() (*Inbound, error) { return recv(u.in, u.done) }
+
+// recv waits for what arrives, until done is closed.
+func recv(arrivals <-chan *Inbound, done <-chan struct{}) (*Inbound, error) {
 	select {
-	case <-u.done:
+	case <-done:
 		return nil, net.ErrClosed
 	default:
 	}
 	select {
-	case in := <-u.in:
+	case in := <-arrivals:
 		return in, nil
-	case <-u.done:
+	case <-done:
 		return nil, net.ErrClosed
 	}
 }

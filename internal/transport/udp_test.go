@@ -301,9 +301,11 @@ func TestOnlyTheNamedInterfaceIsHeard(t *testing.T) {
 	}
 }
 
-// look does what the watching goroutine, which runs besides, does from time to
-// time.
-func look(u *UDP) { u.checkInterface(net.InterfaceByName(u.info.Interface)) }
+// look does what a Follower does from time to time.
+func look(u *UDP) {
+	ifi, _ := net.InterfaceByName(u.info.Interface)
+	u.checkInterface(ifi)
+}
 
 func TestTheGroupIsJoinedAgainWhenTheInterfaceComesBack(t *testing.T) {
 	if !inNamespace(t) {
@@ -374,12 +376,12 @@ func TestAnInterfaceThatIsDownIsNotUsable(t *testing.T) {
 		t.Errorf("down: %v", err)
 	}
 	cfg.Interface = ""
-	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "no interface is up and has an IPv4 address; there are: lo (down)") {
+	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "no interface is up, can do multicast and has an IPv4 address; there are: lo (down)") {
 		t.Errorf("nothing is up: %v", err)
 	}
 	ip(t, "link set lo up")
-	if i := openUDP(t, cfg).Info(); i.Interface != "lo" {
-		t.Errorf("with lo alone: %+v", i)
+	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "loopback is used only where it is named") {
+		t.Errorf("with lo alone, which nobody named: %v", err)
 	}
 	ip(t, "link set eth0 up")
 	ip(t, "link set eth1 up")

@@ -1,65 +1,48 @@
 package transport
 
 import (
+	"fmt"
 	"net"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/net/ipv4"
 )
 
 // interfaceState is what is known of the interface that the group is joined on.
 type interfaceState struct {
-	name string // never changes
-
 	mu    sync.Mutex // guards all below
 	index int
 	gone  bool // it was absent or down when last looked at
 }
 
-// watch joins the group again when the interface has been away: the kernel
+// checkInterface takes the result of looking for the interface, nil if it is
+// absent or down, and joins the group again when it has been away: the kernel
 // forgets the membership of an interface that is removed, and one made anew
-// has another index. It ends when the connection is closed.
-func (u *UDP) watch() {
-	defer u.wg.Done()
-	t := time.NewTicker(interfaceCheck)
-	defer t.Stop()
-	for {
-		select {
-		case <-u.done:
-			return
-		case <-t.C:
-			ifi, err := net.InterfaceByName(u.watched.name)
-			u.checkInterface(ifi, err)
-		}
-	}
-}
-
-// checkInterface takes the result of looking the interface up.
-func (u *UDP) checkInterface(ifi *net.Interface, err error) {
+// has another index.
+func (u *UDP) checkInterface(ifi *net.Interface) error {
 	w := &u.watched
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil || ifi.Flags&net.FlagUp == 0 {
+	if ifi == nil || ifi.Flags&net.FlagUp == 0 {
 		w.gone = true
-		return
+		return nil
 	}
 	if !w.gone && ifi.Index == w.index {
-		return
+		return nil
 	}
+	w.gone = true // until all is done; tried again at the next look
 	joined := withGroup(u.multicast, func(c *ipv4.PacketConn) error {
 		_ = c.LeaveGroup(ifi, u.groupAddr) // fails if the membership has gone
 		return c.JoinGroup(ifi, u.groupAddr)
 	})
 	if joined != nil && !isAny(joined, syscall.EADDRINUSE) {
-		w.gone = true // tried again at the next look
-		return
+		return fmt.Errorf("join the group %s on interface %s: %w", u.group.Addr(), ifi.Name, joined)
 	}
 	if err := u.out.SetMulticastInterface(ifi); err != nil {
-		w.gone = true
-		return
+		return fmt.Errorf("send multicast through interface %s: %w", ifi.Name, err)
 	}
 	w.gone, w.index = false, ifi.Index
 	u.count(&Stats{Rejoins: 1})
+	return nil
 }
