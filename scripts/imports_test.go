@@ -27,6 +27,7 @@ var layers = []layer{
 	{dir: "protocol", only: []string{"github.com/cespare/xxhash"}, pure: true},
 	{dir: "transfer", only: []string{"github.com/cespare/xxhash", "github.com/klauspost/compress", "github.com/klauspost/reedsolomon"}, pure: true},
 	{dir: "membership", only: []string{"github.com/cespare/xxhash"}, pure: true},
+	{dir: "internal/spell", pure: true},
 	{dir: "internal/transport"},
 	{dir: "internal/fsroot"},
 	{dir: "internal/tree"},

@@ -20,8 +20,8 @@ var (
 
 // configure makes a valid configuration of the command line and the
 // environment. The command line wins over MAKUOD_ variables, these over
-// MAKUOSAN_ ones; an empty variable is as good as none.
-func configure(args []string, lookup func(string) (string, bool)) (daemon.Config, error) {
+// MAKUOSAN_ ones; an empty variable is as good as none, but for the base.
+func configure(args []string, env environment) (daemon.Config, error) {
 	cfg := daemon.Defaults()
 	args, err := split(args)
 	if err != nil {
@@ -38,7 +38,7 @@ func configure(args []string, lookup func(string) (string, bool)) (daemon.Config
 		Flags:                     flags(),
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return fmt.Errorf("%w; see makuod --help", err) },
 		ExitErrHandler:            func(*cli.Context, error) {},
-		Action:                    func(ctx *cli.Context) error { return apply(&cfg, ctx, lookup) },
+		Action:                    func(ctx *cli.Context) error { return apply(&cfg, ctx, env) },
 	}
 	if err := app.Run(append([]string{"makuod"}, args...)); err != nil {
 		return daemon.Config{}, err
@@ -69,16 +69,18 @@ func flags() []cli.Flag {
 
 // apply sets every option that was given. It reports all values that are
 // wrong, not only the first.
-func apply(cfg *daemon.Config, ctx *cli.Context, lookup func(string) (string, bool)) error {
+func apply(cfg *daemon.Config, ctx *cli.Context, env environment) error {
 	if ctx.Args().Present() {
 		return fmt.Errorf("%q: makuod takes no arguments besides options; name the directory to serve with --base DIR", ctx.Args().First())
 	}
-	var errs []error
+	errs := []error{env.check()}
 	for i := range options {
 		o := &options[i]
-		source, values := given(o, ctx, lookup)
+		source, values := given(o, ctx, env)
 		for _, v := range values {
-			if err := o.set(cfg, v); err != nil {
+			if v == "" {
+				errs = append(errs, fmt.Errorf("%s needs a value, and got an empty one; leave it out for the default", source))
+			} else if err := o.set(cfg, v); err != nil {
 				errs = append(errs, fmt.Errorf("%s %q: %w", source, v, err))
 			}
 		}
@@ -87,7 +89,7 @@ func apply(cfg *daemon.Config, ctx *cli.Context, lookup func(string) (string, bo
 }
 
 // given returns the values of an option and where they were given.
-func given(o *option, ctx *cli.Context, lookup func(string) (string, bool)) (source string, values []string) {
+func given(o *option, ctx *cli.Context, env environment) (source string, values []string) {
 	if ctx.IsSet(o.long) {
 		switch {
 		case o.many:
@@ -99,7 +101,7 @@ func given(o *option, ctx *cli.Context, lookup func(string) (string, bool)) (sou
 		}
 	}
 	for _, name := range []string{o.env(), o.old} {
-		v, _ := lookup(name)
+		v := env[name]
 		switch {
 		case name == "" || v == "":
 		case o.many:

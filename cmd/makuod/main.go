@@ -24,13 +24,13 @@ const (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+	os.Exit(run(os.Args[1:], readEnvironment(os.Environ()), os.Stdout, os.Stderr))
 }
 
 // run is the whole program: it returns the exit status. args are without the
-// program's name, lookup finds environment variables.
-func run(args []string, lookup func(string) (string, bool), stdout io.Writer, stderr *os.File) int {
-	cfg, err := configure(args, lookup)
+// program's name.
+func run(args []string, env environment, stdout io.Writer, stderr *os.File) int {
+	cfg, err := configure(args, env)
 	switch {
 	case errors.Is(err, errHelp):
 		fmt.Fprint(stdout, helpText())
@@ -38,7 +38,10 @@ func run(args []string, lookup func(string) (string, bool), stdout io.Writer, st
 	case errors.Is(err, errVersion):
 		fmt.Fprintln(stdout, "makuod", control.Version)
 		return exitOK
-	case err != nil:
+	case err == nil:
+		err = cfg.CheckNames()
+	}
+	if err != nil {
 		return complain(stderr, err)
 	}
 	level := daemon.NewLevel(cfg.LogLevel)

@@ -16,10 +16,6 @@ import (
 	"makuo/internal/daemon"
 )
 
-type environment map[string]string
-
-func (e environment) lookup(name string) (string, bool) { v, ok := e[name]; return v, ok }
-
 // configured runs configure with a base and a state that exist.
 func configured(t *testing.T, env environment, args ...string) daemon.Config {
 	t.Helper()
@@ -31,7 +27,7 @@ func configured(t *testing.T, env environment, args ...string) daemon.Config {
 	}
 	env["MAKUOD_STATE"] = t.TempDir()
 	t.Chdir(t.TempDir())
-	c, err := configure(args, env.lookup)
+	c, err := configure(args, env)
 	if err != nil {
 		t.Fatalf("%q: %v", args, err)
 	}
@@ -181,11 +177,27 @@ func TestWrongUse(t *testing.T) {
 		{nil, environment{"MAKUOD_NO_SEND": "x"}, []string{`MAKUOD_NO_SEND "x"`, "yes or no"}},
 		{[]string{"-b", "/nonexistent"}, nil, []string{"/nonexistent", "--base"}},
 		{[]string{"-d", "loud"}, nil, []string{`--loglevel "loud"`, "debug"}},
+		{nil, environment{"MAKUOD_BASE": ""}, []string{"MAKUOD_BASE is empty"}},
+		{[]string{"-b", "/tmp"}, environment{"MAKUOSAN_BASE": ""}, []string{"MAKUOSAN_BASE is empty"}},
+		{nil, environment{"MAKUOD_BAES": "/srv"}, []string{"MAKUOD_BAES", "did you mean MAKUOD_BASE?"}},
+		{nil, environment{"MAKUOD_BASEDIR": "/srv", "MAKUOD_COLOUR": "red"}, []string{"MAKUOD_BASEDIR", "did you mean MAKUOD_BASE?", "MAKUOD_COLOUR", "--help"}},
+		{nil, environment{"MAKUOD_INTERFACES": "eth0"}, []string{"did you mean MAKUOD_INTERFACE?"}},
+		{nil, environment{"MAKUOD_KEY": "f"}, []string{"MAKUOD_KEY"}},
+		{[]string{"--base", ""}, nil, []string{"--base needs a value"}},
+		{[]string{"--state="}, nil, []string{"--state needs a value"}},
+		{[]string{"--port", "7", "7"}, nil, []string{`"7": makuod takes no arguments`}},
+		{[]string{"--ttl", "-1"}, nil, []string{`--ttl "-1"`}},
+		{[]string{"--no-send=maybe"}, nil, []string{"maybe"}},
+		{[]string{"--user", "no such user"}, nil, []string{"no such user", "--user"}},
+		{[]string{"-G", "no such group"}, nil, []string{"no such group", "--groups"}},
+		{[]string{"--socket-group", "no such group"}, nil, []string{"no such group", "--socket-group"}},
+		{[]string{"--interfaces", "eth0"}, nil, []string{"did you mean --interface?"}},
+		{[]string{"-"}, nil, []string{`"-"`}},
 		{[]string{"-R", "1X", "-S", "1X", "-T", "x", "-m", "1.2.3.4"}, nil, []string{"--receive-buffer", "--send-buffer", "--rate", "--group"}},
 	} {
 		stderr := tempFile(t)
 		var stdout bytes.Buffer
-		if status := run(c.args, c.env.lookup, &stdout, stderr); status != exitUsage {
+		if status := run(c.args, c.env, &stdout, stderr); status != exitUsage {
 			t.Errorf("%q: status %d", c.args, status)
 		}
 		said, _ := os.ReadFile(stderr.Name())
@@ -200,10 +212,29 @@ func TestWrongUse(t *testing.T) {
 	}
 }
 
+// The whole host is served only by who says so.
+func TestTheRootIsNamed(t *testing.T) {
+	env := environment{"MAKUOD_NAME": "web1", "MAKUOD_STATE": t.TempDir()}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("/", link); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir("/")
+	for _, args := range [][]string{nil, {"-b", "."}, {"-b", link}, {"-b", "/../."}} {
+		_, err := configure(args, env)
+		if wrong := len(args) < 2 || args[1] != "/../."; wrong != (err != nil && strings.Contains(err.Error(), "--base /")) {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	if c, err := configure([]string{"-b", "/"}, env); err != nil || c.Base != "/" {
+		t.Errorf("-b /: %v, %v", c.Base, err)
+	}
+}
+
 func TestHelpAndVersion(t *testing.T) {
 	for _, arg := range []string{"-h", "--help", "-nh"} {
 		var out bytes.Buffer
-		if status := run([]string{arg}, environment(nil).lookup, &out, tempFile(t)); status != exitOK {
+		if status := run([]string{arg}, environment(nil), &out, tempFile(t)); status != exitOK {
 			t.Errorf("%s: status %d", arg, status)
 		}
 		for _, o := range options {
@@ -214,7 +245,7 @@ func TestHelpAndVersion(t *testing.T) {
 	}
 	for _, arg := range []string{"-V", "--version"} {
 		var out bytes.Buffer
-		if status := run([]string{arg}, environment(nil).lookup, &out, tempFile(t)); status != exitOK || out.String() != "makuod "+control.Version+"\n" {
+		if status := run([]string{arg}, environment(nil), &out, tempFile(t)); status != exitOK || out.String() != "makuod "+control.Version+"\n" {
 			t.Errorf("%s: status %d, %q", arg, status, out.String())
 		}
 	}
@@ -223,18 +254,18 @@ func TestHelpAndVersion(t *testing.T) {
 // A daemon that cannot start ends with its own status and says why.
 func TestCannotStart(t *testing.T) {
 	stderr := tempFile(t)
-	env := environment{"MAKUOD_NAME": "web1", "MAKUOD_STATE": t.TempDir(), "MAKUOD_BASE": t.TempDir()}
-	if status := run([]string{"--user", "no such user"}, env.lookup, &bytes.Buffer{}, stderr); status != exitFailed {
+	env := environment{"MAKUOD_NAME": "web1", "MAKUOD_STATE": stderr.Name(), "MAKUOD_BASE": t.TempDir()}
+	if status := run(nil, env, &bytes.Buffer{}, stderr); status != exitFailed {
 		t.Errorf("status %d", status)
 	}
-	if said, _ := os.ReadFile(stderr.Name()); !bytes.Contains(said, []byte("no such user")) {
+	if said, _ := os.ReadFile(stderr.Name()); !bytes.Contains(said, []byte("state directory "+stderr.Name())) {
 		t.Errorf("%q", said)
 	}
 }
 
 func TestNothingIsRunForHelp(t *testing.T) {
 	for _, args := range [][]string{{"-h", "-b", "/nonexistent"}, {"-b", "/nonexistent", "-h"}} {
-		if _, err := configure(args, environment(nil).lookup); !errors.Is(err, errHelp) {
+		if _, err := configure(args, environment(nil)); !errors.Is(err, errHelp) {
 			t.Errorf("%q: %v", args, err)
 		}
 	}

@@ -59,7 +59,7 @@ var options = []option{
 		help: "belong to this cluster; others on the same group and port are not seen",
 		set:  set(func(c *daemon.Config) *string { return &c.Cluster })},
 	{long: "interface", letter: "i", value: "NAME|ADDRESS",
-		help: "use this interface for multicast (default: the kernel's choice)",
+		help: "use this interface for multicast (default: the one with the route)",
 		set:  set(func(c *daemon.Config) *string { return &c.Network.Interface })},
 	{long: "group", letter: "m", value: "ADDRESS",
 		help: "use this multicast group (default " + daemon.DefaultGroup + ")",

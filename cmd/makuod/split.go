@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"makuo/internal/spell"
 )
 
 // split brings an argument list into the form the library reads: letters
@@ -51,7 +53,7 @@ func splitOne(a string) (parts []string, wantsNext bool, err error) {
 		}
 		o := find(func(o *option) bool { return o.long == name })
 		if o == nil {
-			return nil, false, fmt.Errorf("there is no option --%s; see the list in makuod --help", name)
+			return nil, false, fmt.Errorf("there is no option --%s; %s", name, hint(name))
 		}
 		return []string{a}, o.value != "" && !hasValue, nil
 	}
@@ -81,6 +83,18 @@ func splitOne(a string) (parts []string, wantsNext bool, err error) {
 		}
 	}
 	return parts, false, nil
+}
+
+// hint says what may have been meant by a name that no option has.
+func hint(name string) string {
+	var known []string
+	for i := range options {
+		known = append(known, options[i].long)
+	}
+	if near := spell.Nearest(name, known); near != "" {
+		return "did you mean --" + near + "?"
+	}
+	return "see the list in makuod --help"
 }
 
 // find returns the option that match picks, or nil.

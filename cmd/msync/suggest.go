@@ -2,6 +2,8 @@ package main
 
 import (
 	"strings"
+
+	"makuo/internal/spell"
 )
 
 // notHere are options of makuosan's msync and of rsync that are not here, with
@@ -43,7 +45,7 @@ func nearest(as string) string {
 	}
 	best, least := "", 1+len(name)/3
 	for _, p := range table {
-		d := distance(strings.ToLower(name), p.long)
+		d := spell.Distance(strings.ToLower(name), p.long)
 		if strings.HasPrefix(p.long, name) {
 			d = 0
 		}
@@ -52,30 +54,4 @@ func nearest(as string) string {
 		}
 	}
 	return best
-}
-
-// distance is how many letters must be put in, left out, replaced or swapped
-// with their neighbour to make b of a (optimal string alignment).
-func distance(a, b string) int {
-	var before []int // the row of a[:i-2]
-	last := make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			replace := last[j-1]
-			if a[i-1] != b[j-1] {
-				replace++
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, replace)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, last = last, row
-	}
-	return last[len(b)]
 }

@@ -207,6 +207,9 @@ func (c *Config) validatePaths() error {
 	if err != nil {
 		return fmt.Errorf("base directory %s: %w; create it or name another with --base", c.Base, err)
 	}
+	if base == "/" && filepath.Clean(c.Base) != "/" {
+		return fmt.Errorf("base directory %s is /, the whole of this host, which is served only when it is named: --base DIR for a part of it, or --base / if that is what you want", c.Base)
+	}
 	if len(base) > protocol.MaxDetail {
 		return fmt.Errorf("base directory %s: its path has %d bytes, at most %d can be shown to other members; choose a shorter one with --base", base, len(base), protocol.MaxDetail)
 	}

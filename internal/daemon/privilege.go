@@ -67,10 +67,42 @@ func (i Identity) Resolve() (Credentials, error) {
 		c.change = true
 		return c, nil
 	}
-	if c.UID != before.UID || c.GID != before.GID || i.Groups != "" {
-		return Credentials{}, fmt.Errorf("cannot run as user %d, group %d: this process is user %d, not root; start it as root or leave --user, --group-id and --groups out", c.UID, c.GID, before.UID)
+	return c, i.withoutRoot(before, c)
+}
+
+// withoutRoot returns an error that names what a process that is not root would
+// have to become.
+func (i Identity) withoutRoot(is, wanted Credentials) error {
+	var what []string
+	if wanted.UID != is.UID {
+		what = append(what, fmt.Sprintf("user %d (--user %s)", wanted.UID, i.User))
 	}
-	return c, nil
+	if wanted.GID != is.GID {
+		option := "--group-id " + i.Group
+		if i.Group == "" {
+			option = "the group of --user " + i.User
+		}
+		what = append(what, fmt.Sprintf("group %d (%s)", wanted.GID, option))
+	}
+	if i.Groups != "" {
+		what = append(what, fmt.Sprintf("supplementary groups %v (--groups %s)", wanted.Groups, i.Groups))
+	}
+	if len(what) == 0 {
+		return nil
+	}
+	return fmt.Errorf("only root can become %s, and this process is user %d with group %d: start it as root, or leave that out", strings.Join(what, ", "), is.UID, is.GID)
+}
+
+// CheckNames reports users and groups that this host does not have, or that the
+// process may not become: wrong options, as far as this can be known before
+// anything is opened.
+func (c *Config) CheckNames() error {
+	who, err := c.Identity.Resolve()
+	if err != nil {
+		return err
+	}
+	_, err = who.SocketOptions(c.Socket.Group)
+	return err
 }
 
 // resolveUser fills in what User stands for: the user's number, primary

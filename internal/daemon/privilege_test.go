@@ -194,3 +194,25 @@ func TestStateDirBelongsToTheUser(t *testing.T) {
 		t.Errorf("belongs to %d:%d", st.Uid, st.Gid)
 	}
 }
+
+// TestOnlyRootBecomesSomebodyElse: the error names what it cannot become, and
+// not what it is already.
+func TestOnlyRootBecomesSomebodyElse(t *testing.T) {
+	is := Credentials{UID: 1001, GID: 100}
+	for _, c := range []struct {
+		i      Identity
+		wanted Credentials
+		says   string
+	}{
+		{Identity{User: "me"}, is, ""},
+		{Identity{User: "www"}, Credentials{UID: 33, GID: 100}, "only root can become user 33 (--user www), and"},
+		{Identity{User: "me"}, Credentials{UID: 1001, GID: 1001}, "only root can become group 1001 (the group of --user me), and"},
+		{Identity{Group: "adm"}, Credentials{UID: 1001, GID: 4}, "only root can become group 4 (--group-id adm), and"},
+		{Identity{Groups: "4,5"}, Credentials{UID: 1001, GID: 100, Groups: []int{4, 5}}, "only root can become supplementary groups [4 5] (--groups 4,5), and this process is user 1001"},
+	} {
+		err := c.i.withoutRoot(is, c.wanted)
+		if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%+v: %v, want %q", c.i, err, c.says)
+		}
+	}
+}
