@@ -73,7 +73,7 @@ func (m *Manager) Close() {
 	close(m.closed)
 	for _, r := range m.runs {
 		r.cancel()
-		r.src.jobs.close()
+		r.closeQueues()
 		r.notes.close()
 	}
 	for _, r := range m.members {

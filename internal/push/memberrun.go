@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -47,7 +48,8 @@ type memberRun struct {
 
 	// Owned by the loop: the target whose logs are served.
 	logs     LogReader
-	attempts int // targets asked for
+	fetches  []protocol.Fetch // not answered; the first is being read
+	attempts int              // targets asked for
 }
 
 // maxEarlyBatches is how far a batch may be ahead of the next one. They are
@@ -309,16 +311,46 @@ func (r *memberRun) drop(keep bool) {
 	}
 }
 
-// fetch answers the origin's request for a piece of a log.
+// maxFetches is how many requests for pieces of a log wait; the origin repeats
+// the others.
+const maxFetches = 4
+
+// fetch answers the origin's request for a piece of a log, which may be on disk.
 func (r *memberRun) fetch(f *protocol.Fetch) {
-	logs := r.logs
+	if len(r.fetches) >= maxFetches {
+		return
+	}
+	r.fetches = append(r.fetches, *f)
+	if len(r.fetches) == 1 {
+		r.nextFetch()
+	}
+}
+
+// nextFetch reads what the oldest request asks for on a goroutine.
+func (r *memberRun) nextFetch() {
+	f, logs := r.fetches[0], r.logs
 	if logs == nil {
 		logs = emptyLog{}
 	}
-	err := pages(logs, f, func(p *protocol.Page) { r.mgr.toOrigin(r, protocol.TypePage, p) })
-	if err != nil {
-		r.mgr.log.Warn("could not read a log of the push", zapErr(fmt.Errorf("kind %d: %w", f.Kind, err)))
-	}
+	r.wg.Go(func() {
+		var list []*protocol.Page
+		err := pages(logs, &f, func(p *protocol.Page) {
+			page := *p
+			page.Bytes = bytes.Clone(p.Bytes)
+			list = append(list, &page)
+		})
+		r.post(func(time.Time) {
+			if err != nil {
+				r.mgr.log.Warn("could not read a log of the push", zapErr(fmt.Errorf("kind %d: %w", f.Kind, err)))
+			}
+			for _, p := range list {
+				r.mgr.toOrigin(r, protocol.TypePage, p)
+			}
+			if r.fetches = r.fetches[1:]; len(r.fetches) > 0 && !r.m.Over() {
+				r.nextFetch()
+			}
+		})
+	})
 }
 
 type emptyLog struct{}

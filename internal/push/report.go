@@ -8,7 +8,8 @@ import "makuo/protocol"
 func (r *run) report(f finalNote, emit func(Note)) (sum Summary, parked []RosterMember) {
 	res := f.result
 	sum = f.summary
-	if res.Abort == "" && r.pathLinesWanted() {
+	if res.Abort == "" && r.changes != nil {
+		<-r.noted
 		r.pathLines(&res, &sum, emit)
 	}
 	for _, m := range res.Members {

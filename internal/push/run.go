@@ -50,6 +50,9 @@ type run struct {
 	over     bool
 	replay   bool // the manifest is read from the spool
 
+	changes *queue[EvWant] // on the way to the spool, if the report names paths
+	noted   chan struct{}  // closed when they are there
+
 	trains     int    // given to the wire and not out yet
 	packetsOut uint32 // before them
 	blocksOut  uint32
@@ -214,10 +217,8 @@ func (r *run) event(now time.Time, e Event) {
 		}
 		r.mgr.wg.Go(func() { r.src.reader(r.ctx) })
 	case EvWant:
-		if r.pathLinesWanted() {
-			if err := r.src.spool.setBits(e.Batch, e.Member, e.Change); err != nil {
-				r.o.Fail(now, "spool of the push: "+err.Error())
-			}
+		if r.changes != nil {
+			r.changes.put(e)
 		}
 	case EvWanted:
 		r.wanted(e)
@@ -282,6 +283,23 @@ func (r *run) decide(now time.Time) {
 	r.mgr.cfg.Store.Decide(r.o.cfg.ID, now, r.o.DecisionWritten)
 }
 
+// noteChanges writes what the members change to the spool, until the push has
+// ended.
+func (r *run) noteChanges() {
+	defer close(r.noted)
+	for {
+		e, ok := r.changes.take()
+		if !ok {
+			return
+		}
+		if err := r.src.spool.setBits(e.Batch, e.Member, e.Change); err != nil {
+			r.mgr.cfg.Post(func(now time.Time) { r.o.Fail(now, "spool of the push: "+err.Error()) })
+			r.changes.close()
+			return
+		}
+	}
+}
+
 // end stops the source and closes the notes with the report.
 func (r *run) end(now time.Time) {
 	if r.over {
@@ -289,10 +307,18 @@ func (r *run) end(now time.Time) {
 	}
 	r.over = true
 	r.cancel()
-	r.src.jobs.close()
+	r.closeQueues()
 	r.notes.put(r.final(now))
 	r.notes.close()
 	r.mgr.share()
+}
+
+// closeQueues ends the goroutines that work for the push.
+func (r *run) closeQueues() {
+	r.src.jobs.close()
+	if r.changes != nil {
+		r.changes.close()
+	}
 }
 
 func (r *run) final(now time.Time) finalNote {

@@ -27,7 +27,7 @@ func giveBytes(b []byte) { encoded.Put(&b) }
 // decision is not taken yet. It may be called from any goroutine but the
 // owner's.
 func (m *Manager) Push(ctx context.Context, req *Request, emit func(Note)) error {
-	r, err := m.begin(func(now time.Time) (*run, error) { return m.start(now, req, nil) })
+	r, err := m.begin(req, nil)
 	if err != nil {
 		return err
 	}
@@ -48,19 +48,46 @@ func (m *Manager) Push(ctx context.Context, req *Request, emit func(Note)) error
 	return nil
 }
 
-// begin runs f, which makes a run, on the owner.
-func (m *Manager) begin(f func(now time.Time) (*run, error)) (r *run, err error) {
+// begin makes a run on the owner. Its files are made here, where a slow disk
+// keeps nobody else waiting.
+func (m *Manager) begin(req *Request, spooled *spool) (r *run, err error) {
+	sp, err := m.spoolFor(req, spooled)
+	if err != nil {
+		return nil, err
+	}
 	done := make(chan struct{})
 	m.cfg.Post(func(now time.Time) {
-		r, err = f(now)
+		r, err = m.start(now, req, sp, spooled != nil)
 		close(done)
 	})
 	select {
 	case <-done:
-		return r, err
 	case <-m.closed: // the owner is gone and runs nothing any more
 		return nil, ErrShutdown
 	}
+	if err != nil && sp != nil {
+		sp.close()
+	}
+	return r, err
+}
+
+// spoolFor returns the spool that a push needs, which is to read the batches of
+// spooled if there is one; nil if it needs none.
+func (m *Manager) spoolFor(req *Request, spooled *spool) (*spool, error) {
+	dry := req.Header.Options&protocol.OptDryRun != 0
+	switch {
+	case spooled != nil:
+		return spooled.again(m.cfg.Spool, len(req.Roster))
+	case req.parks() || req.Verbose > 0 || dry:
+		return newSpool(m.cfg.Spool, len(req.Roster))
+	}
+	return nil, nil
+}
+
+// parks reports whether the push goes on without members that hold the others
+// back.
+func (r *Request) parks() bool {
+	return len(r.Roster) > 1 && !r.AllOrNone && r.Header.Options&protocol.OptDryRun == 0
 }
 
 // deliver hands the notes to emit until the push has ended.
@@ -129,7 +156,7 @@ const leastWindow = 1 << 20 // bytes
 // hold the others back are parked again.
 func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.Time, sum *Summary, emit func(Note)) {
 	again := lateRequest(req, parked)
-	l, err := m.begin(func(now time.Time) (*run, error) { return m.start(now, &again, r.src.spool) })
+	l, err := m.begin(&again, r.src.spool)
 	if err != nil {
 		unserved(parked, err, sum, emit)
 		return
@@ -180,7 +207,7 @@ func lateRequest(req *Request, parked []RosterMember) Request {
 
 // start makes the machine of a push and its source: a walk, or a spool that
 // another push of the same manifest has filled.
-func (m *Manager) start(now time.Time, req *Request, spooled *spool) (*run, error) {
+func (m *Manager) start(now time.Time, req *Request, sp *spool, replay bool) (*run, error) {
 	module := m.modules[req.Header.Module]
 	if module == nil {
 		return nil, fmt.Errorf("%w: %q", ErrNoModule, req.Header.Module)
@@ -202,18 +229,9 @@ func (m *Manager) start(now time.Time, req *Request, spooled *spool) (*run, erro
 	if err != nil {
 		return nil, err
 	}
-	park := len(req.Roster) > 1 && !req.AllOrNone && req.Header.Options&protocol.OptDryRun == 0
-	switch {
-	case spooled != nil:
-		src.spool, err = spooled.again(m.cfg.Spool, len(req.Roster))
-	case park || req.Verbose > 0 || req.Header.Options&protocol.OptDryRun != 0:
-		src.spool, err = newSpool(m.cfg.Spool, len(req.Roster))
-	}
-	if err != nil {
-		return nil, err
-	}
+	src.spool = sp
 	r := &run{mgr: m, req: req, src: src, notes: newQueue[Note](), entries: make(map[uint32]*protocol.Batch),
-		started: now, problems: make(problemSet), replay: spooled != nil}
+		started: now, problems: make(problemSet), replay: replay}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	src.wake = func() { m.cfg.Post(func(time.Time) {}) }
 	src.problem = func(path, text string, warning bool) {
@@ -231,9 +249,13 @@ func (m *Manager) start(now time.Time, req *Request, spooled *spool) (*run, erro
 	id := protocol.PushID{Start: m.last, Origin: m.cfg.Self}
 	opt := req.Header.Options
 	r.o = NewOrigin(OriginConfig{ID: id, Stream: m.streams, DryRun: opt&protocol.OptDryRun != 0, AllOrNone: req.AllOrNone,
-		Hopeless: req.lacking() > 0, Park: park, Deletes: req.Verbose > 0 || opt&protocol.OptDryRun != 0,
+		Hopeless: req.lacking() > 0, Park: req.parks(), Deletes: req.Verbose > 0 || opt&protocol.OptDryRun != 0,
 		Wait: req.Wait, Timeout: req.Timeout, Roster: req.Roster, Sender: r.s, Out: r.out,
 		HeaderBlock: transfer.Block{Kind: kind, Encoded: enc}, Lock: &ownLock{m, id, req.Header.Module, req.Header.Paths}}, now)
+	if r.pathLinesWanted() {
+		r.changes, r.noted = newQueue[EvWant](), make(chan struct{})
+		m.wg.Go(r.noteChanges)
+	}
 	m.runs = append(m.runs, r)
 	m.share()
 	r.notes.put(NoteStart{id})
