@@ -15,18 +15,19 @@ const (
 
 // Push options, as bits of PushHeader.Options.
 const (
-	OptRecursive  uint32 = 1 << iota
-	OptDelete            // remove on members what is not at the origin
-	OptDryRun            // compare and report, change nothing
-	OptChecksum          // compare regular files by content; entries carry Sum
-	OptDevices           // carry device nodes
-	OptForceEmpty        // an empty source may empty a module's root
-	OptAllOrNone         // commit only if the whole roster is staged
-	OptMaxDelete         // MaxDelete counts
-	OptCheck             // --check: a dry run by content
+	OptRecursive     uint32 = 1 << iota
+	OptDelete               // remove on members what is not at the origin
+	OptDryRun               // compare and report, change nothing
+	OptChecksum             // compare regular files by content; entries carry Sum
+	OptDevices              // carry device nodes
+	OptForceEmpty           // an empty source may empty a pushed directory, and a module's root
+	OptAllOrNone            // commit only if the whole roster is staged
+	OptMaxDelete            // MaxDelete counts
+	OptCheck                // --check: a dry run by content
+	OptDeleteMissing        // a pushed path that is not at the origin is removed on members
 )
 
-const optAll = OptCheck<<1 - 1
+const optAll = OptDeleteMissing<<1 - 1
 
 // Rule is one include or exclude pattern with rsync's meaning.
 type Rule struct {

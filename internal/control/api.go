@@ -67,8 +67,8 @@ type PushRequest struct {
 	Devices       bool     `json:"devices,omitempty"`   // carry device nodes
 	Rules         []Rule   `json:"rules,omitempty"`     // in the order of the command line; the first match counts
 	MaxDelete     *int     `json:"max_delete,omitempty"`
-	ForceEmpty    bool     `json:"force_empty,omitempty"`    // an empty source may empty a module's root
-	DeleteMissing bool     `json:"delete_missing,omitempty"` // paths that do not exist here are removed on the members
+	ForceEmpty    bool     `json:"force_empty,omitempty"`    // an empty directory may empty that of members
+	DeleteMissing bool     `json:"delete_missing,omitempty"` // paths that are not here are removed on members
 	Targets       []string `json:"targets,omitempty"`        // names of members; none: all
 	Expect        int      `json:"expect,omitempty"`         // fewer members than this: nothing is sent; 0 to 10,000
 	IgnoreMissing bool     `json:"ignore_missing,omitempty"` // missing members do not make the push fail

@@ -42,6 +42,9 @@ func (b *backend) Push(ctx context.Context, req *control.PushRequest, emit func(
 		return &control.Error{Code: control.CodeUnavailable, Exit: control.ExitNobody,
 			Message: control.Text("nothing was sent: the daemon on this host is " + w)}
 	}
+	if err := n.checkPaths(&r.Header); err != nil {
+		return &control.Error{Code: control.CodeBadRequest, Message: control.Text(err.Error()), Exit: control.ExitUsage}
+	}
 	if err := n.settle(ctx); err != nil {
 		return err
 	}
@@ -80,6 +83,7 @@ func pushRequest(req *control.PushRequest) (*push.Request, error) {
 		bit uint32
 	}{{req.Recursive, protocol.OptRecursive}, {req.Delete, protocol.OptDelete}, {req.DryRun || req.Check, protocol.OptDryRun},
 		{req.Checksum || req.Check, protocol.OptChecksum}, {req.Devices, protocol.OptDevices}, {req.ForceEmpty, protocol.OptForceEmpty},
+		{req.DeleteMissing, protocol.OptDeleteMissing},
 		{req.AllOrNone, protocol.OptAllOrNone}, {req.Check, protocol.OptCheck}, {req.MaxDelete != nil, protocol.OptMaxDelete}} {
 		if o.set {
 			h.Options |= o.bit
@@ -111,6 +115,16 @@ func pushRequest(req *control.PushRequest) (*push.Request, error) {
 		r.Timeout = time.Duration(req.TimeoutSeconds * float64(time.Second))
 	}
 	return r, nil
+}
+
+// checkPaths looks whether what was named is there, if the module is served.
+func (n *node) checkPaths(h *protocol.PushHeader) error {
+	for _, m := range n.modules {
+		if m.Name() == h.Module {
+			return m.CheckPaths(h)
+		}
+	}
+	return nil
 }
 
 // excludedPaths warns of pushed paths that a pattern excludes: nothing of them

@@ -357,6 +357,12 @@ func (m *machine) writeAll(names ...string) {
 	}
 }
 
+// has reports whether name is there.
+func (m *machine) has(name string) bool {
+	_, err := os.Lstat(filepath.Join(m.base, name))
+	return err == nil
+}
+
 // content returns all that is told of a tree, one line an entry.
 func (m *machine) content(dir string) string {
 	m.c.t.Helper()

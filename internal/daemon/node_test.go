@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -67,7 +68,7 @@ func TestPushes(t *testing.T) {
 		name string
 		run  func(*testing.T, []*machine)
 	}{
-		{"Loss", testLoss}, {"PathLines", testPathLines}, {"PathErrors", testPathErrors}, {"Check", testCheck}, {"DryRun", testDryRun},
+		{"Loss", testLoss}, {"PathLines", testPathLines}, {"PathErrors", testPathErrors}, {"MissingPath", testMissingPath}, {"Check", testCheck}, {"DryRun", testDryRun},
 		{"Overlap", testOverlap}, {"AtOnce", testAtOnce}, {"Ring", testRing}, {"NoWait", testNoWait},
 		{"Targets", testTargets}, {"CancelBefore", testCancelBefore}, {"CancelAfter", testCancelAfter},
 		{"MissedOrder", testMissedOrder}, {"OriginSilent", testOriginSilent},
@@ -105,6 +106,29 @@ func testLoss(t *testing.T, l []*machine) {
 		t.Errorf("again: %d files, %d bytes, %v", s.Files, s.Bytes, o.paths())
 	}
 	same(t, "loss", l...)
+}
+
+// testMissingPath: a path that is not at the origin ends the push before
+// anybody is asked, and is removed only when that was asked for.
+func testMissingPath(t *testing.T, l []*machine) {
+	a, b := l[0], l[1]
+	a.writeAll("there/x")
+	b.writeAll("missing/x")
+	req := paths("missing", "there")
+	req.Delete = true
+	o := a.push(req, nil)
+	var refused *control.Error
+	if !errors.As(o.err, &refused) || refused.ExitStatus() != control.ExitUsage || !strings.Contains(refused.Error(), filepath.Join(a.base, "missing")) {
+		t.Errorf("%v:\n%s", o.err, o)
+	}
+	if !b.has("missing/x") || b.has("there") {
+		t.Error("the push changed something")
+	}
+	req.DeleteMissing = true
+	a.push(req, nil).exits(t, control.ExitOK)
+	if b.has("missing") || !b.has("there/x") {
+		t.Error("the missing path is not removed, or the other did not arrive")
+	}
 }
 
 // testPathLines checks that the path lines are what happened, no more and no

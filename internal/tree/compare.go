@@ -196,6 +196,7 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 	if err != nil || f.blocked {
 		return verdictNone, err
 	}
+	f.filled = f.filled || e.Type < protocol.EntryAbsent
 	st, err := f.lookup(t, name)
 	if err != nil {
 		return verdictNone, t.fail(e.Path, err)
@@ -316,8 +317,14 @@ func (t *Target) directory(f *frame, n uint32, e *protocol.Entry, name string, s
 
 // absent is decide for a pushed path that is not at the origin.
 func (t *Target) absent(f *frame, e *protocol.Entry, name string, st *fsroot.Stat) (verdict, error) {
-	if st == nil || t.header.Options&protocol.OptDelete == 0 {
+	opt := t.header.Options
+	if st == nil || opt&protocol.OptDeleteMissing == 0 {
 		return verdictNone, nil
+	}
+	if st.IsDir() && opt&protocol.OptRecursive == 0 {
+		if err := t.refuseFull(f.dir, name, "with -r it would be removed"); err != nil {
+			return verdictNone, err
+		}
 	}
 	_, err := t.remove(deletion{from: f, op: opDelete}, f.dir, name, e.Path, st.Type())
 	return verdictNone, err

@@ -134,6 +134,11 @@ func (t *Target) emptyOut(f *frame, n uint32, path, name string) error {
 }
 
 func (t *Target) mustBeEmpty(dir *fsroot.Dir, name string) error {
+	return t.refuseFull(dir, name, "with --delete it would be replaced")
+}
+
+// refuseFull refuses a directory that holds something; hint says what helps.
+func (t *Target) refuseFull(dir *fsroot.Dir, name, hint string) error {
 	child, err := dir.OpenChild(name)
 	if err != nil {
 		return fmt.Errorf("a directory is in the way: %w", err)
@@ -144,7 +149,7 @@ func (t *Target) mustBeEmpty(dir *fsroot.Dir, name string) error {
 		return fmt.Errorf("a directory is in the way: %w", err)
 	}
 	if names.Len() > 0 {
-		return errors.New("a directory that is not empty is in the way; with --delete it would be replaced")
+		return errors.New("a directory that is not empty is in the way; " + hint)
 	}
 	return nil
 }

@@ -33,6 +33,7 @@ type frame struct {
 	listErr   error
 	names     *fsroot.Names
 	plain     plainWalk // of a listed directory
+	filled    bool      // the manifest has something in it
 	mixed     bool      // a file below has extended attributes or is a further name
 	next      int       // first name that no entry has passed yet
 	pushed    string    // the pushed path it lies under
@@ -212,6 +213,9 @@ func (t *Target) finish(f *frame) error {
 		}
 	}
 	if f.listed && f.listErr == nil && !f.blocked {
+		if err := t.keepFull(f); err != nil {
+			return err
+		}
 		for ; f.next < f.names.Len(); f.next++ {
 			if err := t.extra(f, f.next); err != nil {
 				return err

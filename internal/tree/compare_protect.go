@@ -49,7 +49,7 @@ func (t *Target) protectedDiffers(nd node, e *protocol.Entry, st *fsroot.Stat) b
 	case e.Type == protocol.EntryFailed, e.Flags&protocol.EntryImplied != 0 && st != nil:
 		return false
 	case e.Type == protocol.EntryAbsent:
-		return st != nil && t.header.Options&protocol.OptDelete != 0
+		return st != nil && t.header.Options&protocol.OptDeleteMissing != 0
 	case st == nil:
 		return true
 	case e.Type == protocol.EntryHardlink: // the first name is compared

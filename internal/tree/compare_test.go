@@ -60,6 +60,7 @@ func TestDeleteOnlyBelowPushed(t *testing.T) {
 	p, src, dst := pair(t)
 	p.paths = []string{"www/htdocs", "absent", "file"}
 	p.rules = []protocol.Rule{{Pattern: "/htdocs/cache"}}
+	p.options |= protocol.OptDeleteMissing
 	plant(t, src, 2000, "www/htdocs/a 1", "file 2", "www/none 1")
 	plant(t, dst, 1000, "www/other 1", "www/htdocs/old 1", "www/htdocs/cache/x 1", "absent/b/c 1", "beside 1")
 	o := p.push(t)
@@ -135,6 +136,7 @@ func TestDeleteEmptySource(t *testing.T) {
 	for _, paths := range [][]string{{"."}, {"a", "d"}} {
 		p, _, dst := pair(t)
 		p.paths = paths
+		p.options |= protocol.OptDeleteMissing
 		plant(t, dst, 1000, "a 1", "d/b 1")
 		o := p.push(t)
 		wantProblem(t, o, "--force-empty")
@@ -227,7 +229,7 @@ func TestLinksAreNotEntered(t *testing.T) {
 	// The parent of a pushed path is a link, too.
 	plant(t, src, 2000, "f/sub/x new")
 	p.paths = append(p.paths, "f/sub")
-	p.options = recursiveDelete
+	p.options = recursiveDelete | protocol.OptDeleteMissing
 	if o := p.push(t); len(o.problems) > 0 {
 		t.Fatal(o.problems)
 	}

@@ -239,13 +239,13 @@ func (s *scan) pushed(path string) error {
 	return s.entry(parent, name, path, st.Type())
 }
 
-// absent handles a pushed path that is not there.
+// absent handles a pushed path that is not there. Without OptDeleteMissing
+// CheckPaths has still seen it.
 func (s *scan) absent(path string) error {
-	if s.spec.Header.Options&protocol.OptDelete != 0 {
+	if s.spec.Header.Options&protocol.OptDeleteMissing != 0 {
 		return s.add(&protocol.Entry{Path: path, Type: protocol.EntryAbsent})
 	}
-	s.problem(path, false, "does not exist; with --delete it would be removed on the members")
-	return nil
+	return s.failed(path, false, "vanished when the push began; the members keep what they have")
 }
 
 // errScan marks errors that end the scan.

@@ -238,11 +238,12 @@ func TestScanPushedPaths(t *testing.T) {
 		must(t, os.WriteFile(base+"/"+f, []byte(f), 0o644))
 	}
 	must(t, os.Symlink("a", base+"/link"))
-	m := openModule(t, base)
 	const (
 		r = protocol.OptRecursive
 		d = protocol.OptDelete
+		m = protocol.OptDeleteMissing
 	)
+	mod := openModule(t, base)
 	for _, c := range []struct {
 		options  uint32
 		paths    []string
@@ -253,12 +254,12 @@ func TestScanPushedPaths(t *testing.T) {
 		{r, []string{"a/b", "a/b.x/h", "z/y"}, "a:p a/b:r a/b/c:r a/b/c/f a/b/g a/b.x:p a/b.x/h z:p z/y:r z/y/j", 0},
 		{0, []string{".", "a", "a/b/c", "k"}, ".: a: a/b:p a/b/c: k", 0},
 		{0, []string{"a/b", "a/b/c", "a/b/c/f"}, "a:p a/b: a/b/c: a/b/c/f", 0},
-		{r, []string{"none", "none/x"}, "", 2},
-		{r | d, []string{"a/none", "k/below", "none/x"}, "a:p a/none:absent k/below:absent none/x:absent", 0},
+		{r | d, []string{"none", "none/x"}, "none:failed none/x:failed", 2},
+		{m, []string{"a/none", "k/below", "none/x"}, "a:p a/none:absent k/below:absent none/x:absent", 0},
 		{r | d, []string{"link"}, "link", 0},
 		{r | d, []string{"link/b"}, "link/b:failed", 1},
 	} {
-		got := scanTree(t, m, ScanSpec{Header: header(c.options, c.paths...)})
+		got := scanTree(t, mod, ScanSpec{Header: header(c.options, c.paths...)})
 		var words []string
 		for _, e := range got.entries {
 			w := e.Path

@@ -108,7 +108,7 @@ func TestFlags(t *testing.T) {
 	dst := tempTree(t)
 	plant(t, dst, 1000, "imp/have/x 1", "inc/x 1", "inc/sub/y 1", "fail/x 1", "whole/x 1")
 	m := openTestModule(t, dst)
-	h := &protocol.PushHeader{Module: "default", Name: "o", Options: recursiveDelete, Paths: []string{"fail", "imp/have", "imp/new/p", "inc", "whole"}}
+	h := &protocol.PushHeader{Module: "default", Name: "o", Options: recursiveDelete | protocol.OptForceEmpty, Paths: []string{"fail", "imp/have", "imp/new/p", "inc", "whole"}}
 	tg, err := m.Begin(protocol.PushID{Start: 1}, h)
 	if err != nil {
 		t.Fatal(err)
