@@ -192,6 +192,11 @@ func (d *Dir) Create(name string, perm uint32) (*os.File, error) {
 	return d.open("create", name, func(fd int, name string) (int, error) { return sysCreate(fd, name, perm) })
 }
 
+// Writable returns why no name can be made or removed in d by this process, as
+// far as the kernel says so beforehand: a read-only file system, permissions, an
+// immutable directory.
+func (d *Dir) Writable() error { return d.selfError("change names in", sysWritable(d.fd)) }
+
 // one runs an operation on one name.
 func (d *Dir) one(op, name string, f func(fd int, name string) error) error {
 	if !validName(name) {

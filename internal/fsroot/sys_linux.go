@@ -239,6 +239,25 @@ func sysCreate(fd int, name string, perm uint32) (int, error) {
 	return openat(fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, perm)
 }
 
+func sysWritable(dir int) error {
+	err := access(dir, ".", unix.W_OK|unix.X_OK)
+	if err == unix.ENOSYS || err == unix.EPERM && access(unix.AT_FDCWD, "/", unix.F_OK) == unix.EPERM { // before Linux 5.8, or a filter
+		return unix.Faccessat(dir, ".", unix.W_OK|unix.X_OK, 0)
+	}
+	return err
+}
+
+// access is faccessat2 with the effective ids.
+func access(fd int, path string, mode uint32) error {
+	var c cname
+	c.set(path)
+	_, _, errno := syscall.Syscall6(unix.SYS_FACCESSAT2, uintptr(fd), uintptr(unsafe.Pointer(&c)), uintptr(mode), unix.AT_EACCESS, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 func sysUnnamed(dir int) (int, error) {
 	return openat(dir, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 }

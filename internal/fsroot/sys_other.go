@@ -44,6 +44,7 @@ func sysReadlink(int, string) (string, error)                { return "", ErrUns
 func sysOpenRead(int, string) (int, error)                   { return -1, ErrUnsupported }
 func sysOpenWrite(int, string) (int, error)                  { return -1, ErrUnsupported }
 func sysCreate(int, string, uint32) (int, error)             { return -1, ErrUnsupported }
+func sysWritable(int) error                                  { return ErrUnsupported }
 func sysUnnamed(int) (int, error)                            { return -1, ErrUnsupported }
 func sysWrite(int, []byte) (int, error)                      { return 0, ErrUnsupported }
 func sysMkdir(int, string, uint32) error                     { return ErrUnsupported }

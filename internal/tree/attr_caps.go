@@ -11,13 +11,17 @@ import (
 // Numbers of capabilities(7).
 const (
 	capChown    = 0
+	capFowner   = 3
 	capSysAdmin = 21
+	capMknod    = 27
 	capSetfcap  = 31
 )
 
 // privileges is what the process may do beyond what every user may.
 type privileges struct {
 	chown    bool // give files away
+	fowner   bool // change what belongs to others
+	mknod    bool // make device nodes
 	trusted  bool // attributes trusted.*, and security.* but for the next
 	fileCaps bool // security.capability
 
@@ -35,11 +39,12 @@ func (p *privileges) read() {
 	status, err := os.ReadFile("/proc/thread-self/status")
 	caps, ok := effectiveCaps(string(status))
 	if err != nil || !ok {
-		p.chown, p.trusted, p.fileCaps = root, root, root
+		p.chown, p.fowner, p.mknod, p.trusted, p.fileCaps = root, root, root, root, root
 		return
 	}
 	has := func(n uint) bool { return root && caps>>n&1 != 0 }
-	p.chown, p.trusted, p.fileCaps = has(capChown), has(capSysAdmin), has(capSetfcap)
+	p.chown, p.fowner, p.mknod = has(capChown), has(capFowner), has(capMknod)
+	p.trusted, p.fileCaps = has(capSysAdmin), has(capSetfcap)
 }
 
 // effectiveCaps finds the effective set in the text of /proc/PID/status.

@@ -47,6 +47,7 @@ type Target struct {
 	spare     *fsroot.Names
 	stat      fsroot.Stat // of the entry that is looked at
 	space     spaceBook
+	stageSeen bool // dry run: whether a staging directory can be made was looked at
 	resume    []*leftover
 
 	// Made when something is to be changed for the first time.
@@ -281,6 +282,8 @@ func (t *Target) rootEntry(n uint32, e *protocol.Entry) (verdict, error) {
 	if f.differs, err = t.differs(node{d: f.dir}, e, &st, nil); err != nil {
 		return verdictNone, t.fail(".", err)
 	}
+	f.foreign = f.differs && !t.mayAdjust(".", &st)
+	f.differs = f.differs && !f.foreign
 	if f.differs {
 		t.counted(func(c *protocol.Counts) { c.Changed++ })
 		return verdictChange, nil
@@ -308,6 +311,8 @@ func (t *Target) directory(f *frame, n uint32, e *protocol.Entry, name string, s
 			return verdictNone, err
 		}
 	}
+	child.foreign = child.differs && !t.mayAdjust(e.Path, st)
+	child.differs = child.differs && !child.foreign
 	t.frames = append(t.frames, child)
 	if child.differs {
 		return verdictChange, nil
@@ -325,6 +330,9 @@ func (t *Target) absent(f *frame, e *protocol.Entry, name string, st *fsroot.Sta
 		if err := t.refuseFull(f.dir, name, "with -r it would be removed"); err != nil {
 			return verdictNone, err
 		}
+	}
+	if err := t.mayChange(f, st); err != nil {
+		return verdictNone, fmt.Errorf("is not deleted: %w", err)
 	}
 	_, err := t.remove(deletion{from: f, op: opDelete}, f.dir, name, e.Path, st.Type())
 	return verdictNone, err
@@ -369,6 +377,9 @@ func (t *Target) file(f *frame, n uint32, e *protocol.Entry, name string, st *fs
 	if err != nil || !differs {
 		return verdictNone, err
 	}
+	if !t.mayAdjust(e.Path, st) {
+		return verdictNone, nil
+	}
 	s := step{op: opAttr, entry: n, path: e.Path}
 	return verdictChange, t.addStep(nil, &s, e)
 }
@@ -379,6 +390,10 @@ func (t *Target) replace(f *frame, n uint32, e *protocol.Entry, st *fsroot.Stat)
 	op := opNode
 	if e.Type == protocol.EntryRegular {
 		op = opFile
+	}
+	err := t.mayMake(e)
+	if err != nil {
+		return verdictNone, err
 	}
 	s, err := t.replaceStep(f, op, n, e, st)
 	if err != nil {
@@ -401,6 +416,7 @@ func (t *Target) replace(f *frame, n uint32, e *protocol.Entry, st *fsroot.Stat)
 			v = verdictData
 		}
 	case t.dry:
+		t.space.add(0, 0)
 	default:
 		if err := t.makeNode(&s, e); err != nil {
 			return verdictNone, err
@@ -423,6 +439,9 @@ func (t *Target) replace(f *frame, n uint32, e *protocol.Entry, st *fsroot.Stat)
 // what may not be replaced, and plans the contents of a directory that goes.
 func (t *Target) replaceStep(f *frame, op stepOp, n uint32, e *protocol.Entry, st *fsroot.Stat) (step, error) {
 	s := step{op: op, entry: n, path: e.Path}
+	if err := t.mayChange(f, st); err != nil {
+		return s, err
+	}
 	if f.inTree {
 		s.flags, s.top, s.keep = stepInTree, f.top, f.keep
 	}

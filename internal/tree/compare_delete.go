@@ -63,6 +63,11 @@ func (t *Target) removeContents(d deletion, dir *fsroot.Dir, name, path string) 
 	if err != nil {
 		return false, t.keeps(&d, path, err)
 	}
+	if names.Len() > 0 {
+		if err := t.writable(child); err != nil {
+			return false, t.keeps(&d, path, err)
+		}
+	}
 	empty = true
 	for i := range names.Len() {
 		name := names.Name(i)

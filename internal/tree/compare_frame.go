@@ -24,11 +24,15 @@ type frame struct {
 	top    uint32 // entry of the new directory it lies in, or is
 	keep   int    // length of that one's path
 
-	blocked   bool // nothing can, or may, be done below
-	protected bool // ... because a pattern of this member's covers it
-	deletes   bool // what is not in the manifest goes
-	differs   bool // attributes
-	touched   bool // names in it will be made, replaced or removed
+	blocked   bool  // nothing can, or may, be done below
+	protected bool  // ... because a pattern of this member's covers it
+	deletes   bool  // what is not in the manifest goes
+	differs   bool  // attributes
+	touched   bool  // names in it will be made, replaced or removed
+	asked     bool  // whether names in it can be changed
+	refused   error // ... why not
+	sticky    bool  // ... only those of this user
+	foreign   bool  // it differs, belongs to somebody else, and that was reported
 	listed    bool
 	listErr   error
 	names     *fsroot.Names
@@ -226,6 +230,9 @@ func (t *Target) finish(f *frame) error {
 	if f.entry == nil || f.entry.Type != protocol.EntryDirectory || (!f.differs && !f.touched && !f.inTree) {
 		return nil
 	}
+	if f.foreign || f.touched && !f.differs && !t.mayTouch(f) {
+		return nil
+	}
 	s := step{op: opDirAttr, entry: f.number, path: f.path}
 	switch {
 	case f.inTree:
@@ -259,6 +266,9 @@ func (t *Target) extra(f *frame, i int) error {
 			return t.fail(path, absentOK(err))
 		}
 		typ = st.Type()
+	}
+	if err := t.mayChange(f, nil); err != nil && t.mayGo(&deletion{from: f}, path, typ == fsroot.TypeDir) && !t.m.holdsStage(path) {
+		return t.fail(path, fmt.Errorf("is not deleted: %w", err))
 	}
 	_, err := t.remove(deletion{from: f, op: opDelete}, f.dir, name, path, typ)
 	return t.fail(path, err)

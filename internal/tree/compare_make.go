@@ -53,7 +53,7 @@ func (t *Target) planStep(f *frame, s *step, e *protocol.Entry) (off int64, err 
 		f.touched = true
 	}
 	if t.dry {
-		return 0, nil
+		return 0, t.dryStage()
 	}
 	if err := t.ensureStage(); err != nil {
 		return 0, err
@@ -80,9 +80,13 @@ func (t *Target) makeDirectory(f, child *frame, n uint32, e *protocol.Entry, st 
 	if !f.inTree {
 		child.isTop, child.top, child.keep = true, n, len(e.Path)
 	}
+	if err := t.mayChange(f, st); err != nil {
+		return err
+	}
 	if t.dry {
 		f.touched = true
-		return nil
+		t.space.add(0, 0)
+		return t.dryStage()
 	}
 	if err := t.ensureStage(); err != nil {
 		return err
@@ -165,9 +169,6 @@ func (t *Target) create(d *fsroot.Dir, name string, e *protocol.Entry) error {
 	case protocol.EntryFIFO:
 		return d.Mkfifo(name, 0o600)
 	case protocol.EntryChar, protocol.EntryBlock:
-		if !t.m.cfg.Devices {
-			return errDevices
-		}
 		return d.Mknod(name, fileType(e.Type)|0o600, e.Rdev)
 	}
 	return fs.ErrInvalid
