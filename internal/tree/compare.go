@@ -251,6 +251,10 @@ func (t *Target) decide(f *frame, n uint32, e *protocol.Entry, name string, st *
 		return t.keepOff(f.dir, e, name, st), nil
 	case e.Type == protocol.EntryAbsent:
 		return t.absent(f, e, name, st)
+	case st != nil && st.IsDir() != isDir && t.excludedHere(f, e.Path, st):
+		return verdictNone, errExcluded
+	case st != nil && !st.IsDir() && e.Flags&protocol.EntryImplied != 0:
+		return verdictNone, t.errParent(f, name, st)
 	case st != nil && st.Mount && !(isDir && e.Flags&protocol.EntryImplied != 0):
 		return verdictNone, fsroot.ErrMount
 	case isDir:

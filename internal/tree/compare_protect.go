@@ -14,6 +14,33 @@ func (t *Target) protected(e *protocol.Entry, st *fsroot.Stat) bool {
 	return t.m.kept(e.Path, e.Type == protocol.EntryDirectory || st != nil && st.IsDir())
 }
 
+// errExcluded is of a path whose own type here is excluded, while the origin's
+// is not: as with "upload/" and a link of that name.
+var errExcluded = errors.New("what this member has here is of another type, and an exclude pattern covers it: it stays; remove it by hand, or push without the pattern")
+
+// excludedHere reports whether a pattern of the push covers what the member has
+// at path.
+func (t *Target) excludedHere(f *frame, path string, st *fsroot.Stat) bool {
+	pushed := f.pushed
+	if pushed == "" {
+		pushed = t.pushedPath(path)
+	}
+	return t.filter.Excluded(Anchor(pushed, path), st.IsDir())
+}
+
+// errParent is of a directory above a pushed path, where the member has
+// something else. Only a push of that path itself replaces it.
+func (t *Target) errParent(f *frame, name string, st *fsroot.Stat) error {
+	what := "is no directory on this member"
+	if st.Type() == fsroot.TypeSymlink {
+		what = "is a symbolic link on this member"
+		if to, err := f.dir.Readlink(name); err == nil {
+			what += fmt.Sprintf(", to %.200q", to)
+		}
+	}
+	return fmt.Errorf("%s, and only what is below was pushed: nothing is done there; push the directory itself to replace it", what)
+}
+
 // keepOff is decide for a protected path: it stays as it is, but a difference
 // is counted, and no check calls it the same.
 func (t *Target) keepOff(d *fsroot.Dir, e *protocol.Entry, name string, st *fsroot.Stat) verdict {
