@@ -49,11 +49,11 @@ func TestProgressLine(t *testing.T) {
 func TestProgressOnTerminalOnly(t *testing.T) {
 	l := newLab(t)
 	l.b.push = events(&control.Progress{Stage: control.StageSend, Bytes: 12 << 20, BytesTotal: 30 << 20, Percent: 40.4, Entries: 7,
-		RateMbit: 940, Members: control.MemberCounts{Active: 3, Parked: 1, Lost: 1}},
+		RateMbit: 940, LeftS: 75.5, WaitingFor: []control.Awaited{{Name: "web3", Doing: "syncing its disk"}}, Members: control.MemberCounts{Active: 3, Parked: 1, Lost: 1}},
 		&control.Summary{Done: 1})
 	l.expect(0, summaryLine, "", "-r")
-	l.width = 100
-	text := "send  40% 12.0 MiB of 30.0 MiB, 7 entries, 940 Mbit/s, 3 active, 1 parked, 1 lost"
+	l.width = 200
+	text := "sending  40% 12.0 MiB of 30.0 MiB, 7 entries, 940 Mbit/s, 1 min 15 s left, waiting for web3 (syncing its disk), 3 active, 1 parked, 1 lost"
 	l.expect(0, summaryLine, "\r"+text+"\r"+strings.Repeat(" ", len(text))+"\r", "-r")
 	_, _, errs := l.run("-r", "--json")
 	if errs != "" {

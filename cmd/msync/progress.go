@@ -105,8 +105,25 @@ func runeWidth(c rune) int {
 	return 1
 }
 
+// doings are the API's words for how far a push is, and a member's own, as
+// people say it.
+var doings = map[string]string{control.StageLock: "asking the members", control.StageWait: "waiting", control.StageSend: "sending",
+	control.StageFlush: "writing to disk", control.StageCommit: "committing", control.StageReport: "collecting reports", control.StageAbort: "aborting",
+	"learn": "asked", "stream": "receiving", "stage": "writing to disk", "staged": "ready to commit",
+	"undecided": "ready to commit, and not told yet whether to"}
+
+func doing(stage string) string {
+	if text := doings[stage]; text != "" {
+		return text
+	}
+	return clean(stage)
+}
+
 func progressLine(ev *control.Progress) string {
-	line := clean(ev.Stage)
+	line := doing(ev.Stage)
+	if ev.Late {
+		line = "late members: " + line
+	}
 	if ev.Percent >= 0 {
 		line += fmt.Sprintf(" %3.0f%%", ev.Percent)
 	}
@@ -114,8 +131,28 @@ func progressLine(ev *control.Progress) string {
 	if ev.BytesTotal > 0 {
 		line += " of " + control.Bytes(ev.BytesTotal)
 	}
-	line += fmt.Sprintf(", %d entries, %.0f Mbit/s", ev.Entries, ev.RateMbit)
-	return line + memberCounts(&ev.Members)
+	line += fmt.Sprintf(", %s, %.0f Mbit/s", control.Count(ev.Entries, "entry", "entries"), ev.RateMbit)
+	if ev.LeftS >= 1 && ev.Stage == control.StageSend {
+		line += ", " + ago(time.Duration(ev.LeftS*float64(time.Second))) + " left"
+	}
+	return line + awaited(ev) + memberCounts(&ev.Members)
+}
+
+// awaited names up to three members that are waited for.
+func awaited(ev *control.Progress) string {
+	text := ""
+	for i, a := range ev.WaitingFor {
+		switch {
+		case i == 0:
+			text = ", waiting for "
+		case i == waitLimit:
+			return text + fmt.Sprintf(" and %d more", len(ev.WaitingFor)-waitLimit+ev.WaitingN)
+		default:
+			text += ", "
+		}
+		text += clean(a.Name) + " (" + clean(a.Doing) + ")"
+	}
+	return text
 }
 
 // memberCounts lists the states in which there are members.

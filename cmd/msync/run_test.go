@@ -363,7 +363,7 @@ members: 4
   old: speaks protocol 9 only
 
 push p1 from src: a b\#012 c and 1 more, for 10 s
-  commit 100% 1.00 MiB, 7 entries, 900 Mbit/s, 1 staged, 1 done
+  committing 100% 1.00 MiB, 7 entries, 900 Mbit/s, 1 staged, 1 done
   the decision to commit is taken
   dst   10.0.0.2  done    x
   web2  10.0.0.5  staged

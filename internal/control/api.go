@@ -152,14 +152,24 @@ type MemberCounts struct {
 // Progress says where a push stands; it comes about five times a second.
 type Progress struct {
 	Stage      string       `json:"stage"`
-	Entries    uint64       `json:"entries"`               // scanned so far
-	Bytes      uint64       `json:"bytes"`                 // content sent so far, before compression
-	BytesTotal uint64       `json:"bytes_total,omitempty"` // content wanted; 0: not known yet
-	Sent       uint64       `json:"sent"`                  // bytes on the wire
-	Repaired   uint64       `json:"repaired"`              // of these, sent again
-	RateMbit   float64      `json:"rate_mbit"`             // on the wire, now
-	Percent    float64      `json:"percent"`               // 0 to 100; -1: not known yet
+	Late       bool         `json:"late,omitempty"`         // parked members are served: bytes and percent are theirs
+	Entries    uint64       `json:"entries"`                // scanned so far
+	Bytes      uint64       `json:"bytes"`                  // content sent so far, before compression
+	BytesTotal uint64       `json:"bytes_total,omitempty"`  // content wanted; 0: not known yet
+	Sent       uint64       `json:"sent"`                   // bytes on the wire
+	Repaired   uint64       `json:"repaired"`               // of these, sent again
+	RateMbit   float64      `json:"rate_mbit"`              // on the wire, in the last second
+	Percent    float64      `json:"percent"`                // 0 to 100; -1: not known yet
+	LeftS      float64      `json:"left_seconds,omitempty"` // until all content is sent; 0: not known
 	Members    MemberCounts `json:"members"`
+	WaitingFor []Awaited    `json:"waiting_for,omitempty"`  // at most ten of those the push waits for; none while data is sent
+	WaitingN   int          `json:"waiting_more,omitempty"` // others
+}
+
+// Awaited is a member that a push waits for, and what it is at, for people.
+type Awaited struct {
+	Name  string `json:"name"`
+	Doing string `json:"doing"`
 }
 
 // What happened, or with DryRun would happen, to a path.

@@ -25,6 +25,9 @@ func TestTooFew(t *testing.T) {
 		exit int
 	}{
 		"nobody":                       {audience{}, control.PushRequest{}, control.ExitNobody},
+		"alone":                        {audience{alone: true}, control.PushRequest{}, control.ExitNobody},
+		"none that receives":           {audience{skipped: []string{"x"}}, control.PushRequest{}, control.ExitNobody},
+		"this host":                    {audience{roster: there, self: []string{"a"}}, control.PushRequest{}, control.ExitNobody},
 		"missing only":                 {audience{absent: away}, control.PushRequest{}, control.ExitPartial},
 		"missing only, ignored":        {audience{absent: away}, control.PushRequest{IgnoreMissing: true}, control.ExitNobody},
 		"missing only, expected":       {audience{absent: away}, control.PushRequest{Expect: 1}, control.ExitNobody},

@@ -111,7 +111,7 @@ func (n *node) memberStatus(m *membership.Member) control.MemberStatus {
 }
 
 func (n *node) lastPushOf(id protocol.PushID, at time.Time, outcome, text string) *control.LastPush {
-	origin := "an earlier run"
+	origin := "a member that left or was restarted since"
 	if id.Origin == n.session {
 		origin = n.cfg.Name
 	} else if m, ok := n.table.Lookup(id.Origin); ok {
@@ -141,7 +141,7 @@ func (n *node) pushStatuses(now time.Time) []control.PushStatus {
 	for _, r := range n.mgr.Receiving() {
 		list = append(list, control.PushStatus{Push: r.ID.String(), Origin: r.Origin, Role: control.RoleMember, Module: r.Module,
 			Paths: texts(r.Paths), Started: time.Unix(0, r.ID.Start), UID: -1,
-			Now:     control.Progress{Stage: r.Stage, Percent: -1},
+			Now:     control.Progress{Stage: r.Stage, Percent: -1, Entries: r.Entries, Bytes: r.Bytes, RateMbit: r.Rate * 8 / 1e6},
 			Members: []control.PushMember{{Name: n.cfg.Name, State: r.Stage}}})
 	}
 	return list
@@ -165,6 +165,13 @@ func progress(s *push.Status) *control.Progress {
 	if s.TotalKnown {
 		p.BytesTotal = s.Total
 	}
+	if s.Left >= 0 {
+		p.LeftS = s.Left.Seconds()
+	}
+	for _, a := range s.Awaited {
+		p.WaitingFor = append(p.WaitingFor, control.Awaited{Name: a.Name, Doing: a.Doing})
+	}
+	p.WaitingN = s.More
 	for _, m := range s.Members {
 		switch m.State {
 		case push.MemberActive:

@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"makuo/internal/control"
@@ -53,6 +54,9 @@ func (b *backend) Push(ctx context.Context, req *control.PushRequest, emit func(
 		return control.NewError(control.CodeUnavailable, err.Error())
 	}
 	if why, exit := who.tooFew(req); why != "" {
+		if who.alone {
+			why += ": " + n.lookAt()
+		}
 		nothing(n, req, &who, why, exit, emit)
 		return nil
 	}
@@ -175,6 +179,8 @@ type audience struct {
 	skipped []string // take no pushes, by their own choice
 	notes   []string // warnings for people
 	unknown []string // targets nobody has
+	self    []string // targets that name this daemon
+	alone   bool     // no other member was ever seen
 }
 
 // audience sorts the members that the targets name (all, if there are none).
@@ -211,11 +217,17 @@ func (n *node) audience(targets []string) audience {
 		a.notes = append(a.notes, fmt.Sprintf("the name %s is in use by more than one member: give each its own with --name", name))
 	}
 	slices.Sort(a.notes)
+	own := n.conn.Local().Addr().String()
 	for _, t := range targets {
-		if !found[t] {
+		switch {
+		case found[t]:
+		case t == n.cfg.Name || t == own || t == n.cfg.Name+"@"+own:
+			a.self = append(a.self, t)
+		default:
 			a.unknown = append(a.unknown, t)
 		}
 	}
+	a.alone = len(members) == 0
 	return a
 }
 
@@ -257,22 +269,42 @@ func (a *audience) tooFew(req *control.PushRequest) (why string, exit int) {
 		}
 	}
 	switch {
-	case len(a.unknown) == 1:
-		return fmt.Sprintf("no member is called %s; msync --members lists them", a.unknown[0]), control.ExitNobody
-	case len(a.unknown) > 1:
-		return fmt.Sprintf("no members are called %v; msync --members lists them", a.unknown), control.ExitNobody
+	case len(a.self) > 0:
+		return a.self[0] + " is this host: it is the origin of the push, and has what is pushed; name other members", control.ExitNobody
+	case len(a.unknown) > 0:
+		return fmt.Sprintf("no member is called %s; msync --members lists them", strings.Join(a.unknown, ", nor ")), control.ExitNobody
 	case len(a.roster) > protocol.MaxRoster:
 		return fmt.Sprintf("there are %d members, a push can have %d: use -t", len(a.roster), protocol.MaxRoster), control.ExitNobody
 	case len(a.roster) < req.Expect:
-		return fmt.Sprintf("there are %d members to push to, %d are expected", len(a.roster), req.Expect), control.ExitNobody
+		return fmt.Sprintf("there %s to push to, %d are expected (--expect); msync --members lists them",
+			isAre(len(a.roster), "member"), req.Expect), control.ExitNobody
 	case len(a.roster) == 0 && lacking > 0:
 		return "none of the members can be pushed to now", control.ExitPartial
+	case a.alone:
+		return "no other member was seen", control.ExitNobody
+	case len(a.roster) == 0 && len(a.skipped) > 0:
+		return "the members that are there take no pushes (--no-receive): " + strings.Join(a.skipped, ", "), control.ExitNobody
 	case len(a.roster) == 0:
-		return "there is no member to push to", control.ExitNobody
+		return "all members are away; msync --members lists them", control.ExitNobody
 	case req.AllOrNone && lacking > 0:
 		return "not every member can take part, and --all-or-none was given", control.ExitAborted
 	}
 	return "", control.ExitOK
+}
+
+func isAre(n int, word string) string {
+	if n == 1 {
+		return "is 1 " + word
+	}
+	return fmt.Sprintf("are %d %ss", n, word)
+}
+
+// lookAt says what to look at when no other member was ever seen.
+func (n *node) lookAt() string {
+	group := n.conn.Group()
+	return fmt.Sprintf("on interface %s, group %s, UDP port %d, cluster %q. Is makuod running on the others, with the same group, port, "+
+		"cluster and key? Does a firewall let UDP in, multicast to this port and unicast between the members? Does a switch with IGMP snooping "+
+		"have a querier, or pass the group on?", n.conn.Info().Interface, group.Addr(), group.Port(), n.cfg.Cluster)
 }
 
 // nothing ends a push that cannot do what it is for before anything is sent.

@@ -388,6 +388,7 @@ func testTargets(t *testing.T, l []*machine) {
 		reason string
 	}{
 		{"expect", func(r *control.PushRequest) { r.Expect = 4 }, "there are 3 members to push to, 4 are expected"},
+		{"self", func(r *control.PushRequest) { r.Targets = []string{"b", "a"} }, "a is this host: it is the origin"},
 		{"unknown target", func(r *control.PushRequest) { r.Targets = []string{"b", "nobody"} }, "no member is called nobody"},
 	} {
 		req := paths("targets")

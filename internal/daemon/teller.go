@@ -15,6 +15,7 @@ type teller struct {
 	who  *audience
 	emit func(control.Event)
 	id   protocol.PushID
+	told toldSoFar
 }
 
 func (t *teller) dry() bool { return t.req.DryRun || t.req.Check }
@@ -41,7 +42,7 @@ func (t *teller) note(note push.Note) {
 	case push.NoteWaiting:
 		t.emit(&control.Waiting{For: e.Holder.Name, Push: e.Holder.ID.String(), Paths: t.req.Paths})
 	case push.NoteProgress:
-		t.emit(progress(&e.Status))
+		t.emit(t.told.progress(t.id, &e.Status))
 	case push.NoteProblem:
 		p := &control.Problem{Severity: control.SeverityError, Member: e.Member, Path: control.Text(e.Path), Message: control.Text(e.Text)}
 		if e.Warning {
@@ -50,7 +51,7 @@ func (t *teller) note(note push.Note) {
 		t.emit(p)
 	case push.NoteParked:
 		t.emit(&control.Problem{Severity: control.SeverityWarning, Member: e.Member,
-			Message: control.Text("holds the others back and is served after them: " + e.Why)})
+			Message: control.Text("is slower than the others and is served after them: " + e.Why)})
 	case push.NoteDecided:
 		t.emit(&control.Decided{Push: t.id.String()})
 	case push.NotePath:
@@ -103,6 +104,7 @@ func (t *teller) member(e *push.NoteMember) {
 	if e.Maybe {
 		m.Message += "; it may have the new tree: the order to commit had been sent"
 	}
+	t.told.ended(m.Outcome)
 	if e.Outcome == push.MemberLost {
 		m.LastHeard, m.Stage = e.LastHeard, e.Where
 	}

@@ -407,6 +407,9 @@ type Receiving struct {
 	Module string
 	Paths  []string
 	Stage  string
+	// What came so far, and bytes of it a second, in the last one.
+	Entries, Bytes uint64
+	Rate           float64
 }
 
 // ErrShutdown ends pushes that a shutdown cut short.

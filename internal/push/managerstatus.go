@@ -2,6 +2,8 @@ package push
 
 import (
 	"time"
+
+	"makuo/protocol"
 )
 
 // Status describes the pushes whose origin this daemon is.
@@ -20,11 +22,11 @@ func (m *Manager) Receiving() []Receiving {
 	var out []Receiving
 	for _, r := range m.members {
 		if h := r.m.Header(); h != nil && r.m.TakesPart() {
-			out = append(out, Receiving{r.m.ID(), h.Name, h.Module, h.Paths, r.m.Stage()})
+			out = append(out, Receiving{r.m.ID(), h.Name, h.Module, h.Paths, r.m.Stage(), r.entries, r.content, r.received.rate(m.now, r.content)})
 		}
 	}
 	for _, p := range m.pending {
-		out = append(out, Receiving{p.id(), "?", "default", p.paths(), "undecided"})
+		out = append(out, Receiving{ID: p.id(), Origin: "?", Module: protocol.DefaultModule, Paths: p.paths(), Stage: "undecided"})
 	}
 	return out
 }

@@ -50,6 +50,9 @@ type memberRun struct {
 	logs     LogReader
 	fetches  []protocol.Fetch // not answered; the first is being read
 	attempts int              // targets asked for
+	entries  uint64
+	content  uint64 // bytes stored
+	received meter  // of content
 }
 
 // maxEarlyBatches is how far a batch may be ahead of the next one. They are
@@ -58,7 +61,7 @@ const maxEarlyBatches = 64
 
 func newMemberRun(mgr *Manager, origin protocol.Session, addr netip.AddrPort) *memberRun {
 	r := &memberRun{mgr: mgr, origin: origin, addr: addr, jobs: newQueue[func()](), blocks: newQueue[transfer.Complete](),
-		early: make(map[uint32]transfer.Complete), done: make(chan struct{})}
+		early: make(map[uint32]transfer.Complete), done: make(chan struct{}), received: meter{every: time.Second / meterSamples}}
 	mgr.wg.Add(1)
 	go func() {
 		defer mgr.wg.Done()
@@ -212,7 +215,7 @@ func (r *memberRun) compare(c transfer.Complete, content []byte, b *protocol.Bat
 	r.next++
 	r.digest = protocol.ChainDigest(r.digest, content)
 	data, change, err := r.target.Compare(b)
-	digest, attempt := r.digest, r.begun
+	digest, attempt, count := r.digest, r.begun, uint64(len(b.Entries))
 	if err != nil {
 		r.failed = err
 		r.post(func(now time.Time) { r.m.Fail(now, err.Error()) })
@@ -223,6 +226,7 @@ func (r *memberRun) compare(c transfer.Complete, content []byte, b *protocol.Bat
 			r.m.Stored(now, c) // the lock was given back since
 			return
 		}
+		r.entries = uint64(b.First) + count
 		r.m.Compared(now, c, b.Number, b.First, data, change, digest)
 	})
 }
@@ -253,11 +257,16 @@ func (r *memberRun) store(t *tree.Target, c transfer.Complete) {
 	if t != nil { // nil: it was discarded meanwhile
 		err = t.Store(pieces, hash)
 	}
+	size := uint64(len(content))
 	r.post(func(now time.Time) {
 		if err != nil {
 			r.m.Fail(now, err.Error())
 		}
 		r.m.Stored(now, c)
+		if r.received.due(now) {
+			r.received.add(now, r.content)
+		}
+		r.content += size
 	})
 }
 

@@ -123,9 +123,12 @@ type Status struct {
 	TotalKnown bool
 	Sent       uint64 // bytes on the wire
 	Repaired   uint64
-	Rate       float64 // bytes a second
-	Percent    float64 // -1: not known yet
+	Rate       float64       // bytes a second on the wire, in the last second
+	Percent    float64       // -1: not known yet
+	Left       time.Duration // until all content is sent; -1: not known
 	Members    []MemberStatus
+	Awaited    []Awaited // whom it waits for; while data is sent, nobody
+	More       int       // others it waits for too
 }
 
 // MemberStatus is one roster member of a push in progress.

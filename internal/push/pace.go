@@ -108,7 +108,7 @@ func (o *Origin) judgePace(now time.Time) map[int]string {
 			if slow == nil {
 				slow = make(map[int]string)
 			}
-			slow[i] = fmt.Sprintf("it received at most %.0f packets a second of %.0f that were sent", taken, offered)
+			slow[i] = fmt.Sprintf("only %.0f %% of what was sent reached it", 100*taken/offered)
 		}
 	}
 	if over {

@@ -41,6 +41,8 @@ type run struct {
 	scanEnd  bool
 	readEnd  bool
 	files    uint64
+	wire     meter // bytes on the wire
+	sent     meter // content
 	total    uint64
 	offered  []offered // data blocks whose last packet is not out
 	content  uint64    // bytes of files in those that are
@@ -132,6 +134,7 @@ func (r *run) poll(now time.Time) time.Time {
 		}
 		r.pull(now)
 	}
+	r.measure(now)
 	if !r.over && now.Sub(r.progress) >= progressEvery && r.notes.len() == 0 {
 		r.progress = now
 		r.notes.put(NoteProgress{r.status(now)})
@@ -293,7 +296,7 @@ func (r *run) noteChanges() {
 			return
 		}
 		if err := r.src.spool.setBits(e.Batch, e.Member, e.Change); err != nil {
-			r.mgr.cfg.Post(func(now time.Time) { r.o.Fail(now, "spool of the push: "+err.Error()) })
+			r.mgr.cfg.Post(func(now time.Time) { r.o.Fail(now, spoolError(err).Error()) })
 			r.changes.close()
 			return
 		}
@@ -338,21 +341,42 @@ func (r *run) summary(now time.Time) Summary {
 		SentBytes: st.SentBytes, RepairedBytes: st.RepairedBytes, Took: now.Sub(r.started)}
 }
 
-func (r *run) status(now time.Time) Status {
-	st := r.s.Stats()
+// measure samples what was sent.
+func (r *run) measure(now time.Time) {
+	if r.wire.due(now) {
+		r.wire.add(now, r.s.Stats().SentBytes)
+	}
+	if r.sent.due(now) {
+		r.countContent()
+		r.sent.add(now, r.content)
+	}
+}
+
+// countContent moves the content of the blocks that were sent from offered to
+// content.
+func (r *run) countContent() {
 	for len(r.offered) > 0 && r.offered[0].block < r.s.Blocks() {
 		r.content += r.offered[0].content
 		r.offered = r.offered[1:]
 	}
+}
+
+func (r *run) status(now time.Time) Status {
+	st := r.s.Stats()
+	r.countContent()
 	s := Status{ID: r.o.cfg.ID, Module: r.req.Header.Module, Paths: r.req.Header.Paths, Stage: r.o.Stage(), Started: r.started,
 		DryRun: r.o.cfg.DryRun, Decided: r.o.Decided(), Waiting: r.o.Waiting(), UID: r.req.UID,
 		Entries: r.src.entries.Load(), Content: r.content, Total: r.total, TotalKnown: r.scanEnd && len(r.entries) == 0,
-		Sent: st.SentBytes, Repaired: st.RepairedBytes, Rate: float64(r.s.Rate()), Percent: -1}
+		Sent: st.SentBytes, Repaired: st.RepairedBytes, Rate: r.wire.rate(now, st.SentBytes), Percent: -1, Left: -1}
+	s.Awaited, s.More = r.o.awaitedMembers()
 	switch {
 	case r.o.state >= originFlushing:
 		s.Percent = 100
 	case s.TotalKnown && r.total > 0:
 		s.Percent = 100 * min(1, float64(s.Content)/float64(r.total))
+		if fast := r.sent.rate(now, s.Content); fast > 0 {
+			s.Left = time.Duration(float64(max(r.total, s.Content)-s.Content) / fast * float64(time.Second))
+		}
 	}
 	for _, m := range r.o.members {
 		s.Members = append(s.Members, MemberStatus{m.Name, m.stage})

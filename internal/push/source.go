@@ -111,7 +111,7 @@ func (s *source) scan(ctx context.Context) {
 		}
 		if s.spool != nil {
 			if err := s.spool.addBatch(content); err != nil {
-				return fmt.Errorf("spool of the push: %w", err)
+				return spoolError(err)
 			}
 		}
 		return s.batch(ctx, b, content, &digest)

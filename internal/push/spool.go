@@ -27,12 +27,17 @@ func newSpool(dir string, members int) (*spool, error) {
 		t, err := os.CreateTemp(dir, "spool-*")
 		if err != nil {
 			s.close()
-			return nil, fmt.Errorf("spool of the push: %w", err)
+			return nil, spoolError(err)
 		}
 		os.Remove(t.Name())
 		*f = t
 	}
 	return s, nil
+}
+
+// spoolError says what a spool is for, and where it is kept.
+func spoolError(err error) error {
+	return fmt.Errorf("the list of what is pushed could not be kept in the daemon's state directory: %w; make room there, or name another with makuod --state", err)
 }
 
 func (s *spool) close() error {
@@ -75,7 +80,7 @@ func (s *spool) count() int { return len(s.offsets) - 1 }
 func (s *spool) batch(n int) (*protocol.Batch, []byte, error) {
 	content := make([]byte, s.offsets[n+1]-s.offsets[n])
 	if _, err := s.batches.ReadAt(content, s.offsets[n]); err != nil {
-		return nil, nil, fmt.Errorf("spool of the push: %w", err)
+		return nil, nil, spoolError(err)
 	}
 	b, err := protocol.ParseBatch(content)
 	return b, content, err

@@ -123,7 +123,7 @@ func (r *run) cutOff(now time.Time, emit func(Note)) (finalNote, error) {
 func unserved(parked []RosterMember, why error, sum *Summary, emit func(Note)) {
 	for _, p := range parked {
 		emit(NoteMember{MemberResult: MemberResult{RosterMember: p, Outcome: MemberFailed,
-			Text: "it held the others back and could not be served after them: " + why.Error()}})
+			Text: "it was slower than the others, and could not be served after them: " + why.Error()}})
 	}
 	sum.Failed += len(parked)
 	if sum.Ending == EndedDone {
@@ -231,6 +231,7 @@ func (m *Manager) start(now time.Time, req *Request, sp *spool, replay bool) (*r
 	}
 	src.spool = sp
 	r := &run{mgr: m, req: req, src: src, notes: newQueue[Note](), entries: make(map[uint32]*protocol.Batch),
+		wire: meter{every: time.Second / meterSamples}, sent: meter{every: 5 * time.Second / meterSamples},
 		started: now, problems: make(problemSet), replay: replay}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	src.wake = func() { m.cfg.Post(func(time.Time) {}) }
