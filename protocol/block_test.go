@@ -242,6 +242,7 @@ func randomPieces(r *rand.Rand) pieces {
 		case PiecePart:
 			p.Attempt, p.Data = uint8(r.Uint32()), octets(r, 1, 5000)
 			p.Offset = number(r, 1<<62)
+			p.Hole = r.Uint64N(p.Offset + 1)
 		case PieceEnd:
 			p.Attempt, p.Size, p.Hash = uint8(r.Uint32()), number(r, 1<<63-1), r.Uint64()
 		case PieceVoid:
@@ -253,11 +254,11 @@ func randomPieces(r *rand.Rand) pieces {
 }
 
 func TestPieces(t *testing.T) {
-	exact(t, "pieces", pieces{{Type: PieceWhole, Entry: 300, Data: []byte("hi")}, {Type: PiecePart, Entry: 1, Attempt: 2, Offset: 128, Data: []byte("x")},
+	exact(t, "pieces", pieces{{Type: PieceWhole, Entry: 300, Data: []byte("hi")}, {Type: PiecePart, Entry: 1, Attempt: 2, Offset: 128, Hole: 3, Data: []byte("x")},
 		{Type: PieceEnd, Entry: 1, Attempt: 2, Size: 129, Hash: 7}, {Type: PieceVoid, Entry: 1, Attempt: 2}, {Type: PieceFail, Entry: 4}},
-		"01 ac02 02 6869  02 01 02 8001 01 78  03 01 02 8101 0000000000000007  04 01 02  05 04")
+		"01 ac02 02 6869  02 01 02 8001 03 01 78  03 01 02 8101 0000000000000007  04 01 02  05 04")
 	const top = 1<<63 - 1
-	widest := Piece{Type: PiecePart, Entry: 1<<32 - 1, Attempt: 255, Offset: top - MaxContent, Data: make([]byte, MaxContent)}
+	widest := Piece{Type: PiecePart, Entry: 1<<32 - 1, Attempt: 255, Offset: top - MaxContent, Hole: top - MaxContent, Data: make([]byte, MaxContent)}
 	if n := len(widest.Append(nil)) - MaxContent; n > PieceOverhead {
 		t.Errorf("%d bytes beside the data", n)
 	}
@@ -267,6 +268,7 @@ func TestPieces(t *testing.T) {
 		"piece type 6":        []byte{6, 0},
 		"part of 0 bytes":     pieces{{Type: PiecePart}},
 		"part of 1 bytes at ": pieces{{Type: PiecePart, Offset: top, Data: []byte{1}}},
+		"hole of 2 bytes ":    pieces{{Type: PiecePart, Offset: 1, Hole: 2, Data: []byte{1}}},
 		"content: 196609":     pieces{{Type: PieceWhole, Data: make([]byte, MaxContent+1)}},
 		"size: 9223372036854": pieces{{Type: PieceEnd, Size: 1 << 63}},
 		"entry: 4294967296 ":  append([]byte{5}, binary.AppendUvarint(nil, 1<<32)...),

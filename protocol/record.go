@@ -24,13 +24,14 @@ type Piece struct {
 	Entry   uint32 // index in the manifest
 	Attempt uint8  // Part, End, Void: counts from 0
 	Offset  uint64 // Part
+	Hole    uint64 // Part: bytes before Offset, up to the part before or the beginning, that no part covers
 	Size    uint64 // End: size of the file
 	Hash    uint64 // End: FileHash over the parts in order of offset
 	Data    []byte // Whole, Part: alias of the input
 }
 
 // PieceOverhead is an upper bound of the bytes of a piece beside its data.
-const PieceOverhead = 1 + 5 + 1 + 10 + 4
+const PieceOverhead = 1 + 5 + 1 + 9 + 9 + 4
 
 // Append appends the record.
 func (m *Piece) Append(dst []byte) []byte {
@@ -42,6 +43,7 @@ func (m *Piece) Append(dst []byte) []byte {
 	case PiecePart:
 		dst = append(dst, m.Attempt)
 		dst = binary.AppendUvarint(dst, m.Offset)
+		dst = binary.AppendUvarint(dst, m.Hole)
 		dst = appendBytes(dst, m.Data)
 	case PieceEnd:
 		dst = append(dst, m.Attempt)
@@ -75,9 +77,13 @@ func (r *reader) piece() Piece {
 	case PiecePart:
 		m.Attempt = r.u8("attempt")
 		m.Offset = r.uvarint(top, "offset")
+		m.Hole = r.uvarint(top, "hole")
 		m.Data = r.bytes(MaxContent, "content")
 		if r.err == nil && (len(m.Data) == 0 || m.Offset > top-uint64(len(m.Data))) {
 			r.fail("part of %d bytes at %d", len(m.Data), m.Offset)
+		}
+		if r.err == nil && m.Hole > m.Offset {
+			r.fail("hole of %d bytes before a part at %d", m.Hole, m.Offset)
 		}
 	case PieceEnd:
 		m.Attempt = r.u8("attempt")

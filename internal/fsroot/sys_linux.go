@@ -129,6 +129,22 @@ func sysOpenStep(at int, name string, dev uint64) (int, bool, error) {
 // statxMissing is set once by a kernel or seccomp filter without statx.
 var statxMissing atomic.Bool
 
+// giveUpStatx decides by an error of statx whether to do without it from now
+// on. EPERM is what a filter says, but also a file system of one odd entry:
+// only if "/" gets it too there is no statx here.
+func giveUpStatx(errno syscall.Errno, ofRoot func() syscall.Errno) bool {
+	return errno == unix.ENOSYS || errno == unix.EPERM && ofRoot() == unix.EPERM
+}
+
+func statxOfRoot() syscall.Errno {
+	var c cname
+	c.set("/")
+	var x unix.Statx_t
+	_, _, errno := syscall.Syscall6(unix.SYS_STATX, ^uintptr(99), uintptr(unsafe.Pointer(&c)), 0, // AT_FDCWD is -100
+		unix.STATX_BASIC_STATS, uintptr(unsafe.Pointer(&x)), 0)
+	return errno
+}
+
 // sysStat describes name in fd, or fd itself if name is empty. statx is used
 // because it is the same on all architectures and tells mount points.
 func sysStat(fd int, name string, st *Stat) error {
@@ -152,7 +168,9 @@ func sysStat(fd int, name string, st *Stat) error {
 		case unix.EINTR:
 			continue
 		case unix.ENOSYS, unix.EPERM:
-			statxMissing.Store(true)
+			if giveUpStatx(errno, statxOfRoot) {
+				statxMissing.Store(true)
+			}
 			return sysStatOld(fd, name, flags, st)
 		}
 		return errno

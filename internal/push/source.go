@@ -276,14 +276,16 @@ func (p *packer) content(n uint32, e *protocol.Entry, attempt uint8) (started bo
 		return false, p.whole(f, n, e)
 	}
 	var hash protocol.FileHash
+	var end uint64 // of the last part
 	for {
 		got, off, err := f.Next(p.scratch[:room])
 		if got > 0 {
 			started = true
 			// A part has a block to itself: its hash is the block's.
 			p.flush()
-			p.add(&protocol.Piece{Type: protocol.PiecePart, Entry: n, Attempt: attempt, Offset: uint64(off), Data: p.scratch[:got]})
+			p.add(&protocol.Piece{Type: protocol.PiecePart, Entry: n, Attempt: attempt, Offset: uint64(off), Hole: uint64(off) - end, Data: p.scratch[:got]})
 			hash.Add(uint64(off), xxhash.Sum64(p.buf))
+			end = uint64(off) + uint64(got)
 			p.flush()
 		}
 		if errors.Is(err, io.EOF) {

@@ -135,6 +135,7 @@ func (p *pusher) read(t testing.TB, n uint32, e *protocol.Entry) (blocks []block
 		size = 16 << 10
 	}
 	var h protocol.FileHash
+	end := uint64(0)
 	for {
 		buf := make([]byte, size)
 		k, off, err := f.Next(buf)
@@ -149,7 +150,8 @@ func (p *pusher) read(t testing.TB, n uint32, e *protocol.Entry) (blocks []block
 		}
 		sum := xxhash.Sum64(buf[:k])
 		h.Add(uint64(off), sum)
-		blocks = append(blocks, blockOfPieces{pieces: []protocol.Piece{{Type: protocol.PiecePart, Entry: n, Offset: uint64(off), Data: buf[:k]}}, hash: sum})
+		blocks = append(blocks, blockOfPieces{pieces: []protocol.Piece{{Type: protocol.PiecePart, Entry: n, Offset: uint64(off), Hole: uint64(off) - end, Data: buf[:k]}}, hash: sum})
+		end = uint64(off) + uint64(k)
 	}
 	return append(blocks, blockOfPieces{pieces: []protocol.Piece{{Type: protocol.PieceEnd, Entry: n, Size: e.Size, Hash: h.Sum()}}})
 }

@@ -22,13 +22,43 @@ type partFile struct {
 	made    bool
 	gone    bool // done, failed or dropped
 	attempt uint8
-	parts   []part // by offset
-	end     *protocol.Piece
+	written int64 // bytes
+
+	// Parts name what lies before them. Those that follow each other from the
+	// beginning are in the hash and forgotten, so that memory does not grow with
+	// the file: only what came too early is kept, which the window bounds.
+	hash  protocol.FileHash
+	upTo  uint64 // hash covers the file to here
+	early []part // by offset
+	end   *protocol.Piece
 }
 
+// part is one that came before what precedes it.
 type part struct {
-	off, hash uint64
-	size      uint32
+	from, off, end uint64 // a hole to off, content to end
+	hash           uint64
+}
+
+// add takes a part that is written.
+func (pf *partFile) add(p part) {
+	i := pf.search(p.off)
+	pf.early = slices.Insert(pf.early, i, p)
+	n := 0
+	for ; n < len(pf.early) && pf.early[n].from == pf.upTo; n++ {
+		pf.hash.Add(pf.early[n].off, pf.early[n].hash)
+		pf.upTo = pf.early[n].end
+	}
+	pf.early = slices.Delete(pf.early, 0, n)
+}
+
+// has reports whether the part at off came before.
+func (pf *partFile) has(off uint64) bool {
+	i := pf.search(off)
+	return off < pf.upTo || i < len(pf.early) && pf.early[i].off == off
+}
+
+func (pf *partFile) search(off uint64) int {
+	return sort.Search(len(pf.early), func(i int) bool { return pf.early[i].off >= off })
 }
 
 func (pf *partFile) closeFile() {
@@ -98,10 +128,9 @@ func (t *Target) restart(pf *partFile, n uint32, attempt uint8) error {
 	if attempt == pf.attempt {
 		return nil
 	}
-	for _, p := range pf.parts {
-		t.stored.Add(-int64(p.size))
-	}
-	pf.attempt, pf.parts, pf.end = attempt, nil, nil
+	t.stored.Add(-pf.written)
+	pf.attempt, pf.written, pf.end = attempt, 0, nil
+	pf.hash, pf.upTo, pf.early = protocol.FileHash{}, 0, nil
 	if !pf.made {
 		return nil
 	}
@@ -148,8 +177,7 @@ func (t *Target) limitOpen(self *partFile) {
 }
 
 func (t *Target) writePart(pf *partFile, p *protocol.Piece, blockHash uint64) error {
-	i := sort.Search(len(pf.parts), func(i int) bool { return pf.parts[i].off >= p.Offset })
-	if i < len(pf.parts) && pf.parts[i].off == p.Offset {
+	if pf.has(p.Offset) {
 		return nil // a block that came twice
 	}
 	if err := t.openPart(pf, p.Entry); err != nil {
@@ -158,21 +186,15 @@ func (t *Target) writePart(pf *partFile, p *protocol.Piece, blockHash uint64) er
 	if _, err := pf.f.WriteAt(p.Data, int64(p.Offset)); err != nil {
 		return err
 	}
-	pf.parts = slices.Insert(pf.parts, i, part{off: p.Offset, hash: blockHash, size: uint32(len(p.Data))})
+	pf.add(part{from: p.Offset - p.Hole, off: p.Offset, end: p.Offset + uint64(len(p.Data)), hash: blockHash})
+	pf.written += int64(len(p.Data))
 	t.stored.Add(int64(len(p.Data)))
 	return nil
 }
 
 // complete reports whether the end is known and all parts before it are here.
 func (pf *partFile) complete() bool {
-	if pf.end == nil {
-		return false
-	}
-	var h protocol.FileHash
-	for _, p := range pf.parts {
-		h.Add(p.off, p.hash)
-	}
-	return h.Sum() == pf.end.Hash
+	return pf.end != nil && len(pf.early) == 0 && pf.hash.Sum() == pf.end.Hash
 }
 
 // endParts makes a complete file a staged one, or a failed one with err.
@@ -198,8 +220,8 @@ func (t *Target) finishParts(pf *partFile, s *step, e *protocol.Entry) error {
 	if pf.end.Size != e.Size {
 		return fmt.Errorf("%d bytes came where the manifest says %d", pf.end.Size, e.Size)
 	}
-	if n := len(pf.parts); n > 0 && pf.parts[n-1].off+uint64(pf.parts[n-1].size) > e.Size {
-		return fmt.Errorf("a part ends at %d, behind the end at %d", pf.parts[n-1].off+uint64(pf.parts[n-1].size), e.Size)
+	if pf.upTo > e.Size {
+		return fmt.Errorf("a part ends at %d, behind the end at %d", pf.upTo, e.Size)
 	}
 	if err := t.openPart(pf, s.entry); err != nil {
 		return err

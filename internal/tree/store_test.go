@@ -106,13 +106,45 @@ func TestPartsInAnyOrder(t *testing.T) {
 	}
 }
 
+// TestPartsKeepNoList: memory does not grow with the number of parts; what is
+// kept are those that came before what precedes them.
+func TestPartsKeepNoList(t *testing.T) {
+	const parts, late = 5000, 17
+	content := bytes.Repeat([]byte("0123456789"), parts)
+	tg, dir := wanting(t, uint64(len(content)))
+	ps, end := partsOf(0, 0, content, 10)
+	for i := range ps {
+		if i != late {
+			store(t, tg, xxhash.Sum64(ps[i].Data), ps[i])
+		}
+		if i == late-1 && len(tg.parts[0].early) > 0 {
+			t.Fatalf("%d parts in order are kept", len(tg.parts[0].early))
+		}
+	}
+	if n := len(tg.parts[0].early); n != parts-late-1 {
+		t.Fatalf("%d parts wait for the late one", n)
+	}
+	store(t, tg, xxhash.Sum64(ps[late].Data), ps[late])
+	if n := len(tg.parts[0].early); n > 0 {
+		t.Fatalf("%d parts are kept", n)
+	}
+	store(t, tg, 0, ps[late-1], end) // twice, and the end
+	store(t, tg, 0, protocol.Piece{Type: protocol.PieceWhole, Entry: 1, Data: content})
+	if o := finishPush(t, tg); len(o.problems) > 0 {
+		t.Fatal(o.problems)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "f")); err != nil || !bytes.Equal(b, content) {
+		t.Error("f differs", err)
+	}
+}
+
 func TestHoles(t *testing.T) {
 	content := make([]byte, 1<<20)
 	copy(content[512<<10:], "middle")
 	tg, dir := wanting(t, uint64(len(content)))
 	var h protocol.FileHash
 	h.Add(512<<10, 9)
-	store(t, tg, 9, protocol.Piece{Type: protocol.PiecePart, Offset: 512 << 10, Data: []byte("middle")})
+	store(t, tg, 9, protocol.Piece{Type: protocol.PiecePart, Offset: 512 << 10, Hole: 512 << 10, Data: []byte("middle")})
 	store(t, tg, 1, protocol.Piece{Type: protocol.PieceEnd, Size: 1 << 20, Hash: h.Sum()})
 	store(t, tg, 1, protocol.Piece{Type: protocol.PieceEnd, Entry: 1, Size: 1 << 20, Hash: new(protocol.FileHash).Sum()})
 	if o := finishPush(t, tg); len(o.problems) > 0 {
