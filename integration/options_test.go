@@ -111,14 +111,23 @@ func TestMissingMember(t *testing.T) {
 	})
 }
 
-func TestLeftMemberIsNotMissing(t *testing.T) {
+// TestStoppedMemberIsAway: a member that was stopped is named by each push, until
+// it is back or forgotten.
+func TestStoppedMemberIsAway(t *testing.T) {
 	t.Parallel()
 	l, h0, h1, h2 := trio(t, lab.Options{})
 	l.Start()
 	h2.Leave()
-	h0.AwaitState("h2", "")
-	wantExit(t, h0.Msync("-r", "tree"), 0)
+	h0.AwaitState("h2", "away")
+	r := h0.Msync("-r", "tree")
+	wantExit(t, r, 2)
+	wantNamed(t, r, "h2", "away since .*it was stopped there")
 	wantEqual(t, h0, "tree", h1)
+	wantExit(t, h0.Msync("-r", "--ignore-missing", "tree"), 0)
+	h2.Start()
+	h0.AwaitState("h2", "alive")
+	wantExit(t, h0.Msync("-r", "tree"), 0)
+	wantEqual(t, h0, "tree", h1, h2)
 }
 
 // TestSameNameTwice has two members with one name: the push says so, and success

@@ -13,9 +13,9 @@
 //     first two ask the others for theirs, which they send spread over time.
 //  3. A member that was not heard for five and a half of its intervals is
 //     missing. Any packet counts as heard, and before that it is asked
-//     directly. A missing member stays in the table until it is heard again,
-//     another session takes its name, it is forgotten by name, or the time
-//     for that has passed.
+//     directly. One that says that it ends is away. Both stay in the table
+//     until the member is heard again, another session takes its name, it is
+//     forgotten by name, or the time for that has passed.
 //  4. A beacon carries a digest of the member's details. The details
 //     themselves are multicast once after a change, spread over time, and
 //     asked for by those who did not get them.

@@ -27,7 +27,8 @@ func (t *Table) HandleForeign(now time.Time, from netip.AddrPort, p protocol.Pre
 }
 
 // HandleLeave takes a leave message that came from the address from: the
-// session is gone at once. It counts only from the member's own address.
+// session is gone at once, and the member away until it is back. It counts only
+// from the member's own address.
 func (t *Table) HandleLeave(now time.Time, from netip.AddrPort, p protocol.Prefix) []Event {
 	at := t.enter(now)
 	m := t.byID[p.Session]
@@ -35,12 +36,33 @@ func (t *Table) HandleLeave(now time.Time, from netip.AddrPort, p protocol.Prefi
 		return nil
 	}
 	t.dead.add(at, p.Session)
-	if m != nil {
+	switch {
+	case m == nil || m.state == Away:
+	case t.succeeded(m):
 		t.drop(m)
-		m.state, m.since = Left, t.last
+		m.state, m.since = Away, at
 		t.emit(EventLeft, m, Member{})
+	default:
+		if m.live() {
+			t.count(m, -1)
+		}
+		m.state, m.since, m.loaded, m.doubted, m.probes = Away, at, false, false, 0
+		t.changed = true
+		t.sweepAt = min(t.sweepAt, t.due(m))
+		t.emit(EventLeft, m, Member{})
+		t.refreshName(m.name)
 	}
 	return t.flush()
+}
+
+// succeeded reports whether another session is what m's daemon is now: this
+// one's own, or one that appeared at the same host under m's name.
+func (t *Table) succeeded(m *member) bool {
+	if m.name == t.cfg.Self.Name {
+		return true
+	}
+	h := t.heir(m)
+	return m.doubted && h != nil && h.addr.Addr() == m.addr.Addr()
 }
 
 // Heard takes note that a packet of any kind came from a session. It costs a
@@ -52,9 +74,12 @@ func (t *Table) Heard(now time.Time, s protocol.Session) {
 }
 
 func (t *Table) hear(at time.Duration, m *member) {
+	if m.state == Away && t.dead.has(at, m.session) {
+		return // it was on its way when the member left
+	}
 	m.heard = at
 	m.probes = 0
-	if m.state == Missing {
+	if !m.live() {
 		t.revive(at, m)
 	}
 	if m.doubted && at >= m.doubtAt+m.interval/2 {

@@ -15,10 +15,10 @@ const (
 	Alive   State = 1 // heard within its silence limit
 	Missing State = 2 // vanished without a leave message and not back yet
 	Foreign State = 3 // there, but speaks no protocol version of ours
-	Left    State = 4 // said that it ends; only in events, the table drops it
+	Away    State = 4 // said that it ends, and is not back yet
 )
 
-var stateNames = [...]string{"", "alive", "missing", "other version", "left"}
+var stateNames = [...]string{"", "alive", "missing", "other version", "away"}
 
 // String returns the word shown to people.
 func (s State) String() string {
@@ -58,11 +58,11 @@ type EventKind uint8
 // Kinds of events.
 const (
 	EventJoined    EventKind = 1  // a member that was not known, or known from disk only
-	EventReturned  EventKind = 2  // was missing, is heard again in the same session
+	EventReturned  EventKind = 2  // was missing or away, is heard again in the same session
 	EventRestarted EventKind = 3  // Member took the place of Old, whose session is gone
 	EventLeft      EventKind = 4  // said that it ends
 	EventMissing   EventKind = 5  // silent over its limit
-	EventForgotten EventKind = 6  // was missing for so long that it is dropped
+	EventForgotten EventKind = 6  // was missing or away for so long that it is dropped
 	EventDuplicate EventKind = 7  // its name is in use twice from now on
 	EventUnique    EventKind = 8  // its name is no longer in use twice
 	EventMoved     EventKind = 9  // same session, another address; Old has the one before
@@ -95,14 +95,15 @@ type Out struct {
 	Body []byte // without prefix and check; owned by the receiver of Out
 }
 
-// Saved is what is kept on disk of one member, so that one that vanished is
-// still known after this daemon was restarted.
+// Saved is what is kept on disk of one member, so that one that vanished or
+// left is still known after this daemon was restarted.
 type Saved struct {
 	Session   protocol.Session `json:"session"`
 	Name      string           `json:"name"`
 	Addr      netip.AddrPort   `json:"addr"`
 	Missing   bool             `json:"missing"`
-	Since     time.Time        `json:"since"` // of being missing or alive
+	Away      bool             `json:"away,omitempty"`
+	Since     time.Time        `json:"since"` // of being missing, away or alive
 	LastHeard time.Time        `json:"last_heard"`
 }
 
@@ -113,7 +114,7 @@ type member struct {
 	name    string
 	addr    netip.AddrPort
 	state   State
-	foreign bool // speaks another version, in state Missing too
+	foreign bool // speaks another version, in states Missing and Away too
 	loaded  bool // known from disk only, and was alive when saved
 	dup     bool
 	index   int // in Table.list
@@ -138,7 +139,7 @@ type member struct {
 	askWait    time.Duration // until the ask after
 }
 
-func (m *member) live() bool { return m.state != Missing }
+func (m *member) live() bool { return m.state != Missing && m.state != Away }
 
 // limit is the silence after which m is missing: five beacons, each at most
 // an interval after the one before, must have failed to arrive, and half an

@@ -102,7 +102,7 @@ func TestDuplicateName(t *testing.T) {
 		s.pass(2*time.Second, web1, other)
 		s.table("web1/1 alive duplicate", fmt.Sprintf("web1/%d alive duplicate", other.session))
 		s.leave(web1)
-		s.table(fmt.Sprintf("web1/%d alive", other.session))
+		s.table("web1/1 away", fmt.Sprintf("web1/%d alive", other.session))
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"makuo/protocol"
 )
 
-// MaxMembers is the largest number of sessions a table holds, missing ones
-// included. More are refused, so that strangers cannot exhaust memory.
+// MaxMembers is the largest number of sessions a table holds, those that are
+// missing or away included. More are refused, so that strangers cannot exhaust memory.
 const MaxMembers = 20000
 
 const (
@@ -47,7 +47,7 @@ type Self struct {
 type Config struct {
 	Self      Self
 	Interval  time.Duration // between beacons in a small cluster; default 1 s, 20 ms to 60 s
-	Forget    time.Duration // after which a missing member is dropped; default a week
+	Forget    time.Duration // after which a member that is missing or away is dropped; default a week
 	Bandwidth int           // bytes a second that all members' messages together should stay below; default 50,000
 	Rand      *rand.Rand    // source of jitter; default: seeded by Self.Session
 }
@@ -226,12 +226,12 @@ func (t *Table) ByName(name string) []Member {
 	return ms
 }
 
-// Forget drops the missing members with the given name and reports whether
-// there were any. A member that is there cannot be forgotten.
+// Forget drops the members with the given name that are missing or away and
+// reports whether there were any. A member that is there cannot be forgotten.
 func (t *Table) Forget(name string) bool {
 	n := len(t.list)
 	for _, m := range slices.Clone(t.names[name]) {
-		if m.state == Missing {
+		if !m.live() {
 			t.drop(m)
 		}
 	}
@@ -276,7 +276,7 @@ func (t *Table) Saved() []Saved {
 	t.changed = false
 	out := make([]Saved, 0, len(t.list))
 	for _, m := range t.list {
-		out = append(out, Saved{Session: m.session, Name: m.name, Addr: m.addr, Missing: m.state == Missing && !m.loaded,
+		out = append(out, Saved{Session: m.session, Name: m.name, Addr: m.addr, Missing: m.state == Missing && !m.loaded, Away: m.state == Away,
 			Since: t.base.Add(m.since).Round(0), LastHeard: t.base.Add(m.heard).Round(0)})
 	}
 	slices.SortFunc(out, func(a, b Saved) int {
@@ -294,7 +294,10 @@ func (t *Table) load(s Saved) {
 	}
 	m := &member{session: s.Session, name: s.Name, addr: s.Addr, state: Missing, loaded: !s.Missing,
 		heard: min(s.LastHeard.Sub(t.base), 0), interval: t.cfg.Interval}
-	if s.Missing {
+	if s.Away {
+		m.state, m.loaded = Away, false
+	}
+	if s.Missing || s.Away {
 		m.since = min(s.Since.Sub(t.base), 0)
 	}
 	t.insert(m)

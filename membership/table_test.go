@@ -190,8 +190,9 @@ func TestSilence(t *testing.T) {
 	s.leave(web1)
 	s.want("left web1/1")
 	s.hear(web1) // was on its way
+	s.tab.Heard(s.now, web1.session)
 	s.want()
-	s.table("web2/2 alive")
+	s.table("web1/1 away", "web2/2 alive")
 }
 
 // A member that announces a longer interval is judged by that.
@@ -474,9 +475,9 @@ func TestForgedLeave(t *testing.T) {
 	s.table("web1/1 alive")
 	s.leave(web1)
 	s.hear(web1) // was long on its way
-	s.table()
+	s.table("web1/1 away")
 	s.want("joined web1/1", "left web1/1")
 	s.pass(graveTime, web1)
 	s.table("web1/1 alive")
-	s.want("joined web1/1")
+	s.want("returned web1/1")
 }

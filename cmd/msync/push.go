@@ -389,6 +389,11 @@ func memberLine(ev *control.Member, reported bool, now time.Time, zone *time.Loc
 			return head + "missing" + why
 		}
 		return head + "missing since " + clock(ev.LastHeard, zone) + why
+	case control.OutcomeAway:
+		if ev.Ignored {
+			head = "warning: " + clean(ev.Name) + ": "
+		}
+		return head + "away since " + clock(ev.Since, zone) + " (" + clean(ev.How) + ")" + why
 	case control.OutcomeRefused:
 		return head + "refused" + why
 	}

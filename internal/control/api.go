@@ -209,7 +209,8 @@ const (
 	OutcomeLate    = "late"    // is in the pushed state, but came later than the others
 	OutcomeFailed  = "failed"  // has paths in error, or gave up
 	OutcomeLost    = "lost"    // was not heard from any more
-	OutcomeMissing = "missing" // was not there at all
+	OutcomeMissing = "missing" // was not there at all, or came too late for the push
+	OutcomeAway    = "away"    // was not there: it had been stopped
 	OutcomeRefused = "refused" // takes no part: says so (--no-receive, another version, the same name twice)
 	OutcomeAborted = "aborted" // the push was aborted, nothing was changed there
 )
@@ -229,7 +230,9 @@ type Member struct {
 	Addr      string    `json:"addr,omitempty"`
 	Outcome   string    `json:"outcome"`
 	Message   Text      `json:"message,omitempty"`   // for people: why it is not done
-	Ignored   bool      `json:"ignored,omitempty"`   // missing, and --ignore-missing: no failure
+	Ignored   bool      `json:"ignored,omitempty"`   // missing or away, and --ignore-missing: no failure
+	Since     time.Time `json:"since,omitzero"`      // away
+	How       string    `json:"how,omitempty"`       // away: how it went
 	LastHeard time.Time `json:"last_heard,omitzero"` // lost, missing
 	Stage     string    `json:"stage,omitempty"`     // lost: the stage it was in
 	Counts    Counts    `json:"counts"`
@@ -247,7 +250,7 @@ type Decided struct {
 const (
 	ExitOK       = 0 // every member is in the pushed state
 	ExitUsage    = 1 // wrong use, or the daemon can't be reached
-	ExitPartial  = 2 // a member or path failed, was lost or is missing
+	ExitPartial  = 2 // a member or path failed, was lost, or is missing or away
 	ExitNobody   = 3 // nobody to push to, or fewer than expected; nothing was sent
 	ExitAborted  = 4 // aborted, nothing changed anywhere
 	maxExitValue = 4
@@ -261,6 +264,7 @@ type Summary struct {
 	Failed        int     `json:"failed"` // with refused ones
 	Lost          int     `json:"lost"`
 	Missing       int     `json:"missing"`
+	Away          int     `json:"away,omitempty"`
 	Entries       uint64  `json:"entries"` // in the manifest
 	Files         uint64  `json:"files"`   // regular files made or changed at some member
 	Bytes         uint64  `json:"bytes"`   // of content sent, once however many members there are

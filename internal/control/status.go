@@ -47,6 +47,7 @@ type Buffers struct {
 const (
 	StateAlive     = "alive"
 	StateMissing   = "missing"   // vanished without a leave message
+	StateAway      = "away"      // left with one: it was stopped
 	StateDuplicate = "duplicate" // another one has the same name
 	StateForeign   = "foreign"   // speaks another version of the protocol
 )
@@ -60,6 +61,7 @@ type MemberStatus struct {
 	Protocol int       `json:"protocol"`
 	State    string    `json:"state"`
 	Since    time.Time `json:"since,omitzero"` // in this state
+	How      string    `json:"how,omitempty"`  // away: how it went
 	Self     bool      `json:"self,omitempty"`
 	Receive  bool      `json:"receive"`
 	Send     bool      `json:"send"`

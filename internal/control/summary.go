@@ -21,7 +21,11 @@ func (s *Summary) Line() string {
 	case s.DryRun:
 		b.WriteString("(dryrun) ")
 	}
-	fmt.Fprintf(&b, "members: %d done, %d late, %d failed, %d lost, %d missing; ", s.Done, s.Late, s.Failed, s.Lost, s.Missing)
+	fmt.Fprintf(&b, "members: %d done, %d late, %d failed, %d lost, %d missing", s.Done, s.Late, s.Failed, s.Lost, s.Missing)
+	if s.Away > 0 {
+		fmt.Fprintf(&b, ", %d away", s.Away)
+	}
+	b.WriteString("; ")
 	fmt.Fprintf(&b, "%s, %s of content; ", Count(s.Files, "file", "files"), Bytes(s.Bytes))
 	fmt.Fprintf(&b, "sent %s, repaired %s; %.2f seconds", Bytes(s.BytesSent), Bytes(s.BytesRepaired), s.Seconds)
 	return b.String()

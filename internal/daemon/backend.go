@@ -31,7 +31,7 @@ func (b *backend) Forget(_ context.Context, name string) error {
 		case b.n.table.Forget(name):
 			b.n.saveMembers()
 		case len(members) > 0:
-			err = control.NewError(control.CodeConflict, name+" is there: only a missing member can be forgotten")
+			err = control.NewError(control.CodeConflict, name+" is there: only a member that is missing or away can be forgotten")
 		default:
 			err = control.ErrNotFound
 		}
@@ -85,6 +85,9 @@ func (n *node) memberStatuses() []control.MemberStatus {
 	return list
 }
 
+// stoppedText says how a member went that is away.
+const stoppedText = "it was stopped there"
+
 const duplicateText = "another member has the same name: give each its own with --name"
 
 func (n *node) memberStatus(m *membership.Member) control.MemberStatus {
@@ -93,6 +96,8 @@ func (n *node) memberStatus(m *membership.Member) control.MemberStatus {
 	switch {
 	case m.State == membership.Missing:
 		s.State, s.Since = control.StateMissing, m.LastHeard
+	case m.State == membership.Away:
+		s.State, s.How = control.StateAway, stoppedText
 	case m.State == membership.Foreign:
 		s.State, s.Message = control.StateForeign, control.Text(foreignText(m))
 	case m.DuplicateName:

@@ -244,6 +244,9 @@ func (a *audience) add(m *membership.Member, name string, targeted bool) {
 	case m.State == membership.Missing:
 		absent.Missing = true
 		a.absent = append(a.absent, absent)
+	case m.State == membership.Away:
+		absent.Missing, absent.Away, absent.Since = true, true, m.Since
+		a.absent = append(a.absent, absent)
 	case m.State == membership.Foreign:
 		absent.Text = foreignText(m)
 		a.absent = append(a.absent, absent)
@@ -313,9 +316,12 @@ func nothing(n *node, req *control.PushRequest, a *audience, why string, exit in
 	t.absent()
 	s := &control.Summary{DryRun: req.DryRun || req.Check, Exit: exit, Reason: control.Text(why)}
 	for _, x := range a.absent {
-		if x.Missing {
+		switch {
+		case x.Away:
+			s.Away++
+		case x.Missing:
 			s.Missing++
-		} else {
+		default:
 			s.Failed++
 		}
 	}

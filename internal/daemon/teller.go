@@ -31,6 +31,9 @@ func (t *teller) absent() {
 		if a.Missing {
 			m.Outcome, m.LastHeard, m.Ignored = control.OutcomeMissing, a.LastHeard, t.req.IgnoreMissing
 		}
+		if a.Away {
+			m.Outcome, m.Since, m.How = control.OutcomeAway, a.Since, stoppedText
+		}
 		t.emit(m)
 	}
 }
@@ -59,6 +62,7 @@ func (t *teller) note(note push.Note) {
 	case push.NoteMember:
 		t.member(&e)
 	case push.NoteSummary:
+		t.joined(&e.Summary)
 		t.summary(&e.Summary)
 	}
 }
@@ -79,6 +83,37 @@ func (t *teller) start(id protocol.PushID) {
 	}
 	t.emit(s)
 	t.absent()
+}
+
+// joined names the members that came while the push was under way: they do not
+// have what was pushed.
+func (t *teller) joined(s *push.Summary) {
+	if t.dry() || s.Ending == push.EndedAborted {
+		return
+	}
+	var late audience
+	if err := t.n.call(func(time.Time) { late = t.n.audience(t.req.Targets) }); err != nil {
+		return // the daemon is being stopped
+	}
+	known := make(map[string]bool)
+	sessions := make(map[protocol.Session]bool)
+	for _, r := range t.who.roster {
+		known[r.Name], sessions[r.Session] = true, true
+	}
+	for _, a := range t.who.absent {
+		known[a.Name] = true
+	}
+	for _, r := range late.roster {
+		if known[r.Name] || sessions[r.Session] {
+			continue // also one that was started again: that ended its old session's part
+		}
+		t.emit(&control.Member{Name: r.Name, Addr: r.Addr.Addr().String(), Outcome: control.OutcomeMissing, Ignored: t.req.IgnoreMissing,
+			Message: "it joined during the push and does not have it: push again"})
+		s.Missing++
+		if !t.req.IgnoreMissing && s.Ending == push.EndedDone {
+			s.Ending = push.EndedPartial
+		}
+	}
 }
 
 func (t *teller) path(e *push.NotePath) {
@@ -116,7 +151,7 @@ func (t *teller) member(e *push.NoteMember) {
 }
 
 func (t *teller) summary(s *push.Summary) {
-	c := &control.Summary{DryRun: t.dry(), Done: s.Done, Late: s.Late, Failed: s.Failed, Lost: s.Lost, Missing: s.Missing,
+	c := &control.Summary{DryRun: t.dry(), Done: s.Done, Late: s.Late, Failed: s.Failed, Lost: s.Lost, Missing: s.Missing, Away: s.Away,
 		Entries: s.Entries, Files: s.Files, Bytes: s.Bytes, BytesSent: s.SentBytes, BytesRepaired: s.RepairedBytes,
 		Seconds: s.Took.Seconds(), CommitSkewMS: float64(s.Skew) / float64(time.Millisecond), Reason: control.Text(s.Reason)}
 	switch s.Ending {

@@ -33,8 +33,10 @@ func (r *Request) lacking() int {
 // Absent is a member that is known and cannot be pushed to.
 type Absent struct {
 	Name, Addr string
-	Missing    bool // vanished; otherwise Text says why it is left out
+	Missing    bool // not there; otherwise Text says why it is left out
+	Away       bool // with Missing: it left, at Since; otherwise it vanished
 	LastHeard  time.Time
+	Since      time.Time
 	Text       string
 }
 
@@ -96,6 +98,7 @@ type Summary struct {
 	Failed        int    // members with errors, or that gave up or refused
 	Lost          int
 	Missing       int
+	Away          int
 	Entries       uint64 // of the manifest
 	Files         uint64 // regular files that some member made or changed
 	Bytes         uint64 // of content, before compression

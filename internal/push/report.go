@@ -35,9 +35,12 @@ func (r *run) report(f finalNote, emit func(Note)) (sum Summary, parked []Roster
 	sum.Skew = res.Skew
 	nobody := len(res.Members) > 0 && sum.Failed+sum.Lost+len(parked) == len(res.Members)
 	for _, a := range r.req.Absent {
-		if a.Missing {
+		switch {
+		case a.Away:
+			sum.Away++
+		case a.Missing:
 			sum.Missing++
-		} else {
+		default:
 			sum.Failed++
 		}
 	}
