@@ -144,6 +144,20 @@ func (d *Dir) OpenChild(name string) (*Dir, error) {
 	return newDir(d.root, join(d.path, name), fd, pathOnly), nil
 }
 
+// OpenPath holds name, whatever it is, and not only a directory: the methods of
+// the Dir it returns that end in Self look at and change just that, whatever
+// takes its name meanwhile. Others fail. A link is held itself.
+func (d *Dir) OpenPath(name string) (*Dir, error) {
+	if !validName(name) {
+		return nil, d.error("open", name, ErrName)
+	}
+	fd, err := sysOpenPath(d.fd, name)
+	if err != nil {
+		return nil, d.error("open", name, err)
+	}
+	return newDir(d.root, join(d.path, name), fd, true), nil
+}
+
 // Readlink returns the target of the symbolic link name.
 func (d *Dir) Readlink(name string) (string, error) {
 	if !validName(name) {

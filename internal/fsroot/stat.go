@@ -28,6 +28,9 @@ type Stat struct {
 	Rdev   uint64
 	Blocks int64 // of 512 bytes
 	Mount  bool  // a file system is mounted here (known from Linux 5.8 on)
+
+	Immutable  bool // chattr +i
+	AppendOnly bool // chattr +a
 }
 
 // Type returns the file type, one of the Type constants.

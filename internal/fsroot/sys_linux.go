@@ -183,7 +183,9 @@ func (st *Stat) fromStatx(x *unix.Statx_t) {
 		Mode: uint32(x.Mode), UID: x.Uid, GID: x.Gid, Size: int64(x.Size),
 		Sec: x.Mtime.Sec, Nsec: x.Mtime.Nsec, CSec: x.Ctime.Sec, CNsec: x.Ctime.Nsec,
 		Rdev: unix.Mkdev(x.Rdev_major, x.Rdev_minor), Blocks: int64(x.Blocks),
-		Mount: x.Attributes&x.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0,
+		Mount:      x.Attributes&x.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0,
+		Immutable:  x.Attributes&x.Attributes_mask&unix.STATX_ATTR_IMMUTABLE != 0,
+		AppendOnly: x.Attributes&x.Attributes_mask&unix.STATX_ATTR_APPEND != 0,
 	}
 }
 
@@ -244,6 +246,11 @@ func sysOpenRead(fd int, name string) (int, error) {
 		got, err = openat(fd, name, flags, 0)
 	}
 	return got, openError(err)
+}
+
+// sysOpenPath opens name, whatever it is, for calls that take a descriptor.
+func sysOpenPath(fd int, name string) (int, error) {
+	return openat(fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 }
 
 func sysOpenWrite(fd int, name string) (int, error) {

@@ -42,6 +42,7 @@ func sysRewind(int) error                                    { return ErrUnsuppo
 func sysGetdents(int, []byte) (int, error)                   { return 0, ErrUnsupported }
 func sysReadlink(int, string) (string, error)                { return "", ErrUnsupported }
 func sysOpenRead(int, string) (int, error)                   { return -1, ErrUnsupported }
+func sysOpenPath(int, string) (int, error)                   { return -1, ErrUnsupported }
 func sysOpenWrite(int, string) (int, error)                  { return -1, ErrUnsupported }
 func sysCreate(int, string, uint32) (int, error)             { return -1, ErrUnsupported }
 func sysWritable(int) error                                  { return ErrUnsupported }

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ type committer struct {
 	goneAt  int64    // where they begin in the plan
 	stuck   string   // the last path that could not be deleted
 	touched map[string]bool
+	checked *fsroot.Dir // the last live directory whose identity was checked
 	work    int
 	inPlace bool // attributes of files were changed, which no directory's sync covers
 }
@@ -158,6 +160,8 @@ func (c *committer) mark() error {
 func (c *committer) run() error {
 	c.t.m.Root.Invalidate(".")
 	defer c.t.m.Root.Invalidate(".")
+	// A directory that an earlier attempt made live may not be taken for staged.
+	c.t.stage.root.Invalidate(".")
 	c.t.restartCommit()
 	if err := c.t.eachStep(c.prepare); err != nil {
 		return err
@@ -266,7 +270,7 @@ func (c *committer) place(s *step) error {
 		return c.attr(s)
 	}
 	dir, name := splitPath(s.path)
-	d, err := c.liveDir(dir)
+	d, err := c.liveDir(dir, &s.dir)
 	if err != nil {
 		return err
 	}
@@ -277,9 +281,23 @@ func (c *committer) place(s *step) error {
 	return c.rename(s, d, name)
 }
 
-// liveDir opens a directory of the module in which names change.
-func (c *committer) liveDir(path string) (*fsroot.Dir, error) {
+// liveDir opens a directory of the module in which names change. It must be the
+// one that was judged.
+func (c *committer) liveDir(path string, judged *ident) (*fsroot.Dir, error) {
 	d, err := c.t.m.Root.Dir(path)
+	if err == nil && d != c.checked {
+		st, serr := d.LstatSelf()
+		if serr == nil && !judged.same(&st, c.t.otherBoot) {
+			serr = fmt.Errorf("the directory %q %w", path, errSwapped)
+		}
+		if serr != nil {
+			d.Close()
+			return nil, serr
+		}
+		if judged.known() {
+			c.checked = d
+		}
+	}
 	if err == nil && len(c.touched) <= fewFiles {
 		c.touched[path] = true
 	}
@@ -341,31 +359,49 @@ func (c *committer) writable(d *fsroot.Dir, f func() error) error {
 	return err
 }
 
-// attr changes the attributes of what is there.
+// attr changes the attributes of what is there, on a descriptor of just what was
+// judged: a file that was swapped or written since gets none of them.
 func (c *committer) attr(s *step) error {
 	e, err := s.manifestEntry()
 	if err != nil {
 		return memberError{err}
 	}
 	dir, name := splitPath(s.path)
-	d, err := c.liveDir(dir)
+	d, err := c.liveDir(dir, &s.dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	nd := node{d, name}
+	if err := c.change("attributes", s.path); err != nil {
+		return err
+	}
+	self, err := d.OpenPath(name)
+	if err != nil {
+		return err
+	}
+	defer self.Close()
+	nd := node{d: self}
 	st, err := nd.stat()
 	if err != nil {
 		return err
 	}
-	if st.Type() != fileType(e.Type) {
-		return errors.New("was changed here during the push: it is of another type now")
-	}
-	if err := c.change("attributes", s.path); err != nil {
-		return err
+	if !s.was.untouched(&st, st.Nlink > 1 || e.Flags&protocol.EntryLinked != 0, c.t.otherBoot) {
+		return c.alreadyDone(s, nd, e, &st)
 	}
 	c.inPlace = true
 	return c.t.apply(nd, e, &st, e.Mode)
+}
+
+// alreadyDone passes a step that an earlier attempt of the same commit did:
+// what that changed is as it should be.
+func (c *committer) alreadyDone(s *step, nd node, e *protocol.Entry, st *fsroot.Stat) error {
+	if !s.was.same(st, c.t.otherBoot) || s.was.size != st.Size {
+		return errSwapped
+	}
+	if differs, err := c.t.differs(nd, e, st, nil); err != nil || differs {
+		return errSwapped
+	}
+	return nil
 }
 
 // dirAttr gives a directory its attributes and time, after all else.
@@ -375,20 +411,19 @@ func (c *committer) dirAttr(s *step) error {
 		return memberError{err}
 	}
 	nd := node{}
-	if s.path == "." {
-		nd.d, err = c.t.m.Root.OpenDir(".")
-	} else {
-		var dir string
-		dir, nd.name = splitPath(s.path)
-		nd.d, err = c.t.m.Root.Dir(dir)
-	}
-	if err != nil {
+	if nd.d, err = c.attrDir(s); err != nil {
 		return err
+	}
+	if nd.d == nil {
+		return nil
 	}
 	defer nd.d.Close()
 	st, err := nd.stat()
-	if err != nil || !st.IsDir() {
-		return absentOK(err) // it failed before, and is reported
+	if err != nil {
+		return err
+	}
+	if !s.was.same(&st, c.t.otherBoot) {
+		return errSwapped
 	}
 	if err := c.change("attributes", s.path); err != nil {
 		return err
@@ -403,6 +438,31 @@ func (c *committer) dirAttr(s *step) error {
 		return nd.utimes(e.Sec, e.Nsec)
 	}
 	return c.t.apply(nd, e, &st, e.Mode)
+}
+
+// attrDir opens the directory of s; nil if it is not there: it failed before,
+// and is reported.
+func (c *committer) attrDir(s *step) (*fsroot.Dir, error) {
+	if s.path == "." {
+		return c.t.m.Root.OpenDir(".")
+	}
+	dir, name := splitPath(s.path)
+	parent, err := c.t.m.Root.Dir(dir)
+	if err != nil {
+		return nil, absentOK(err)
+	}
+	defer parent.Close()
+	d, err := parent.OpenChild(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case errors.Is(err, fsroot.ErrNotDir), errors.Is(err, fsroot.ErrSymlink):
+		if s.has(stepInTree) {
+			return nil, nil
+		}
+		return nil, errSwapped
+	}
+	return d, err
 }
 
 // sync brings the new names to the disk.

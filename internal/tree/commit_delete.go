@@ -42,13 +42,20 @@ func (c *committer) delete(s *step) error {
 
 func (c *committer) unlink(s *step) (removed bool, err error) {
 	dir, name := splitPath(s.path)
-	d, err := c.liveDir(dir)
+	d, err := c.liveDir(dir, &s.dir)
 	if err != nil {
 		return false, absentOK(err)
 	}
 	defer d.Close()
 	if err := c.change("delete", s.path); err != nil {
 		return false, err
+	}
+	st, err := d.Lstat(name)
+	if err == nil && !s.was.same(&st, c.t.otherBoot) {
+		err = errSwapped
+	}
+	if err != nil {
+		return false, absentOK(err)
 	}
 	err = c.writable(d, func() error {
 		if s.has(stepDir) {

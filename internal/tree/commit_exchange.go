@@ -16,13 +16,20 @@ var errAppeared = errors.New("a directory is in the way in which something appea
 // holds nothing but what the plan lets go with it: without --delete nothing at
 // all. What came since, whatever pattern covers it, is never in the plan.
 func (c *committer) mayGo(s *step, d *fsroot.Dir, name string) error {
+	st, err := d.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !s.was.same(&st, c.t.otherBoot) {
+		return errSwapped
+	}
 	if c.t.noDelete || c.t.header.Options&protocol.OptDelete == 0 {
 		if err := c.t.mustBeEmpty(d, name); err != nil {
 			return fmt.Errorf("is not replaced, since nothing is deleted: %w", err)
 		}
 		return nil
 	}
-	p := planned{entry: s.entry}
+	p := planned{entry: s.entry, otherBoot: c.t.otherBoot}
 	if c.goneAt > 0 && c.goneOf == s.entry {
 		p.r = newPlanReader(c.t.stage.plan.f)
 		p.r.off = c.goneAt
@@ -35,6 +42,8 @@ func (c *committer) mayGo(s *step, d *fsroot.Dir, name string) error {
 type planned struct {
 	r     *planReader // nil: none
 	entry uint32
+
+	otherBoot bool
 }
 
 // holds walks the directory name in d in the same order: every name in it must
@@ -64,14 +73,14 @@ func (p *planned) holds(d *fsroot.Dir, name, path string) error {
 				return err
 			}
 		}
-		if err := p.find(joinPath(path, name), st.IsDir()); err != nil {
+		if err := p.find(joinPath(path, name), &st); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *planned) find(path string, dir bool) error {
+func (p *planned) find(path string, st *fsroot.Stat) error {
 	for p.r != nil {
 		s, err := p.r.next()
 		if err != nil {
@@ -80,7 +89,7 @@ func (p *planned) find(path string, dir bool) error {
 		if s.op != opGone || s.entry != p.entry {
 			break
 		}
-		if s.path == path && s.has(stepDir) == dir {
+		if s.path == path && s.was.same(st, p.otherBoot) {
 			return nil
 		}
 	}

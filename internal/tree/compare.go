@@ -72,6 +72,7 @@ type Target struct {
 	noDelete  bool   // MaxDelete or an empty source: nothing is deleted at all
 	staged    bool
 	marked    bool
+	otherBoot bool         // it was staged under another run of the kernel: device numbers may differ
 	began     *commitStart // nil: no commit has been tried
 	goneTo    int64        // names that went with a directory are logged up to here in the plan
 
@@ -282,7 +283,7 @@ func (t *Target) rootEntry(n uint32, e *protocol.Entry) (verdict, error) {
 	if err != nil {
 		return verdictNone, t.fail(".", err)
 	}
-	f.plain.ino = st.Ino
+	f.plain.ino, f.judged = st.Ino, identOf(&st)
 	if f.differs, err = t.differs(node{d: f.dir}, e, &st, nil); err != nil {
 		return verdictNone, t.fail(".", err)
 	}
@@ -307,7 +308,7 @@ func (t *Target) directory(f *frame, n uint32, e *protocol.Entry, name string, s
 		t.frames = append(t.frames, child)
 		return verdictChange, nil
 	}
-	child.plain.ino = st.Ino
+	child.plain.ino, child.judged = st.Ino, identOf(st)
 	if e.Flags&protocol.EntryImplied == 0 {
 		child.take(t, n, e)
 		var err error
@@ -371,6 +372,13 @@ func (t *Target) file(f *frame, n uint32, e *protocol.Entry, name string, st *fs
 		// Two entries that are separate at the origin may not stay one file here.
 		same = !t.links.taken(st)
 	}
+	if same {
+		lent, err := t.lends(nd, e, st)
+		if err != nil {
+			return verdictNone, err
+		}
+		same = !lent
+	}
 	if !same {
 		return t.replace(f, n, e, st)
 	}
@@ -384,7 +392,13 @@ func (t *Target) file(f *frame, n uint32, e *protocol.Entry, name string, st *fs
 	if !t.mayAdjust(e.Path, st) {
 		return verdictNone, nil
 	}
-	s := step{op: opAttr, entry: n, path: e.Path}
+	if err := fixed(st); err != nil {
+		return verdictNone, err
+	}
+	s := step{op: opAttr, entry: n, path: e.Path, was: identOf(st)}
+	if s.dir, err = f.self(); err != nil {
+		return verdictNone, err
+	}
 	return verdictChange, t.addStep(nil, &s, e)
 }
 
@@ -449,9 +463,13 @@ func (t *Target) replaceStep(f *frame, op stepOp, n uint32, e *protocol.Entry, s
 	if f.inTree {
 		s.flags, s.top, s.keep = stepInTree, f.top, f.keep
 	}
+	if err := f.changeable(st); err != nil {
+		return s, err
+	}
 	if st == nil {
 		return s, nil
 	}
+	s.was = identOf(st)
 	s.flags |= stepExists
 	if !st.IsDir() {
 		return s, nil

@@ -291,7 +291,7 @@ func (t *Target) sameContent(nd node, e *protocol.Entry, st *fsroot.Stat) (bool,
 			return false, nil
 		}
 		if e.HasSum {
-			sum, err := sumOf(nd.d, nd.name)
+			sum, err := sumJudged(nd, st)
 			return sum == e.Sum, err
 		}
 		return sameTime(e, st), nil
@@ -320,6 +320,20 @@ func fileType(t protocol.EntryType) uint32 {
 		return fsroot.TypeBlock
 	}
 	return 0
+}
+
+// sumJudged is sumOf for the file that st is of. If another one has its name by
+// now, or it is being written, that is an error of the path.
+func sumJudged(nd node, st *fsroot.Stat) (uint64, error) {
+	sum, err := sumOf(nd.d, nd.name)
+	if err != nil {
+		return 0, err
+	}
+	now, err := nd.stat()
+	if id := identOf(st); err == nil && !id.untouched(&now, false, false) {
+		err = errSwapped
+	}
+	return sum, err
 }
 
 // sumOf returns the xxhash64 of a regular file's content.

@@ -33,6 +33,13 @@ func (t *Target) remove(d deletion, dir *fsroot.Dir, name, path string, typ uint
 	if !t.mayGo(&d, path, isDir) {
 		return false, nil
 	}
+	st, err := dir.Lstat(name)
+	if err == nil {
+		err = d.removable(&st)
+	}
+	if err != nil {
+		return false, t.keeps(&d, path, err)
+	}
 	if isDir {
 		empty, err := t.removeContents(d, dir, name, path)
 		if err != nil || !empty {
@@ -45,7 +52,15 @@ func (t *Target) remove(d deletion, dir *fsroot.Dir, name, path string, typ uint
 	if d.check {
 		return true, nil
 	}
-	return true, t.planDeletion(&d, path, isDir)
+	return true, t.planDeletion(&d, dir, path, &st)
+}
+
+// removable reports whether st can be deleted.
+func (d *deletion) removable(st *fsroot.Stat) error {
+	if d.op == opDelete {
+		return d.from.changeable(st)
+	}
+	return fixed(st)
 }
 
 // holdsStage reports whether path is the staging directory or above it.
@@ -96,7 +111,7 @@ func (t *Target) keeps(d *deletion, path string, err error) error {
 	return t.fail(path, fmt.Errorf("is not deleted: %w", err))
 }
 
-func (t *Target) planDeletion(d *deletion, path string, isDir bool) error {
+func (t *Target) planDeletion(d *deletion, dir *fsroot.Dir, path string, st *fsroot.Stat) error {
 	t.going++
 	if d.op == opDelete && d.from.path == "." && firstComponent(path) == path {
 		t.goingRoot++
@@ -105,11 +120,18 @@ func (t *Target) planDeletion(d *deletion, path string, isDir bool) error {
 		t.logDeleted(path)
 		return nil
 	}
-	s := step{op: d.op, entry: d.entry, path: path}
+	s := step{op: d.op, entry: d.entry, path: path, was: identOf(st)}
+	if d.op == opDelete {
+		in, err := dir.LstatSelf()
+		if err != nil {
+			return t.keeps(d, path, err)
+		}
+		s.dir = identOf(&in)
+	}
 	if d.from.path != "." {
 		s.keep = len(d.from.path)
 	}
-	if isDir {
+	if st.IsDir() {
 		s.flags = stepDir
 	}
 	f := d.from

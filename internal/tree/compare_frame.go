@@ -24,6 +24,10 @@ type frame struct {
 	top    uint32 // entry of the new directory it lies in, or is
 	keep   int    // length of that one's path
 
+	judged    ident // of the directory whose attributes were compared, or that was made
+	held      ident // of dir, once names in it change
+	fixed     bool  // dir is immutable
+	appends   bool  // dir is append-only
 	blocked   bool  // nothing can, or may, be done below
 	protected bool  // ... because a pattern of this member's covers it
 	deletes   bool  // what is not in the manifest goes
@@ -233,7 +237,7 @@ func (t *Target) finish(f *frame) error {
 	if f.foreign || f.touched && !f.differs && !t.mayTouch(f) {
 		return nil
 	}
-	s := step{op: opDirAttr, entry: f.number, path: f.path}
+	s := step{op: opDirAttr, entry: f.number, path: f.path, was: f.judged}
 	switch {
 	case f.inTree:
 		s.flags, s.top, s.keep = stepInTree, f.top, f.keep

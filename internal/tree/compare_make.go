@@ -51,6 +51,11 @@ func (t *Target) flushPlan() error {
 func (t *Target) planStep(f *frame, s *step, e *protocol.Entry) (off int64, err error) {
 	if f != nil {
 		f.touched = true
+		if !s.dir.known() {
+			if s.dir, err = f.self(); err != nil {
+				return 0, err
+			}
+		}
 	}
 	if t.dry {
 		return 0, t.dryStage()
@@ -113,6 +118,13 @@ func (t *Target) mkdirStaged(d *fsroot.Dir, name string, child *frame, e *protoc
 	}
 	if child.dir, err = d.OpenChild(name); err != nil {
 		return err
+	}
+	if child.isTop {
+		st, err := child.dir.LstatSelf()
+		if err != nil {
+			return err
+		}
+		child.judged = identOf(&st)
 	}
 	return t.lendGroup(child.dir, e, live)
 }

@@ -17,11 +17,11 @@ import (
 // memory as a whole, and what is not complete at its end never happened.
 //
 //	magic | step*
-//	step: length (4) crc32c (4) | op (1) flags (1) entry, top, keep: uvarint | path | rest
+//	step: length (4) crc32c (4) | op (1) flags (1) entry, top, keep: uvarint | path | identities | rest
 //
 // The first step is the header; hold steps and a staged step close a plan that
 // may be committed.
-const planMagic = "makuo plan 1\n"
+const planMagic = "makuo plan 2\n"
 
 // planFixed is the length of a step's frame.
 const planFixed = 8
@@ -68,6 +68,8 @@ type step struct {
 	top   uint32 // with stepInTree: entry of the new directory it lies in
 	keep  int    // with stepInTree: length of top's path; opDelete: length of the path of the directory it goes from
 	path  string
+	dir   ident  // of the directory whose name it changes, as it was when that was judged
+	was   ident  // of what is changed, replaced or deleted; opDirAttr of a new directory: of that
 	at    int64  // where it begins in the plan; not written
 	rest  []byte // valid until the next read
 }
@@ -108,6 +110,7 @@ func (s *step) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(s.keep))
 	dst = binary.AppendUvarint(dst, uint64(len(s.path)))
 	dst = append(dst, s.path...)
+	dst = appendIdents(dst, &s.dir, &s.was)
 	dst = append(dst, s.rest...)
 	body := dst[start+planFixed:]
 	binary.BigEndian.PutUint32(dst[start:], uint32(len(body)))
@@ -148,7 +151,10 @@ func parseStep(b []byte) (s step, n int, err error) {
 		return step{}, 0, errStep
 	}
 	s.entry, s.top, s.keep = uint32(v[0]), uint32(v[1]), int(v[2])
-	s.path, s.rest = string(rest[:v[3]]), rest[v[3]:]
+	s.path = string(rest[:v[3]])
+	if s.rest, err = parseIdents(rest[v[3]:], &s.dir, &s.was); err != nil {
+		return step{}, 0, err
+	}
 	if s.path != "" && !protocol.ValidPath(s.path) {
 		return step{}, 0, errStep
 	}

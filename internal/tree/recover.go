@@ -169,6 +169,7 @@ func (m *Module) reopen(s *pushStage, h planHeader, held map[string]bool, end *p
 	}
 	t.closeFrames()
 	t.closeLeftovers(false)
+	t.otherBoot = h.boot != bootID()
 	t.stage, t.held, t.noDelete, t.counts, t.staged = s, held, end.noDelete, end.counts, true
 	return t, nil
 }

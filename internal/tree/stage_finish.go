@@ -141,12 +141,21 @@ func (t *Target) linkStaged(r *planReader, s *step, first string) error {
 		return failed
 	}
 	defer from.Close()
+	if linkHook != nil {
+		linkHook()
+	}
 	err = d.Link(from, old, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return failed
 	}
+	if g := t.links.get(first); err == nil && g.kind() == linkKept {
+		return g.linked(d, name, first)
+	}
 	return err
 }
+
+// linkHook, if set, is called just before a link is made. For tests.
+var linkHook func()
 
 // linkKeptFrom opens the directory of a first name that stays.
 func (t *Target) linkKeptFrom(g linkGroup, first string) (*fsroot.Dir, string, error) {
@@ -160,6 +169,16 @@ func (t *Target) linkKeptFrom(g linkGroup, first string) (*fsroot.Dir, string, e
 		return nil, "", fmt.Errorf("is a hard link to %q, which was changed here during the push", first)
 	}
 	return from, old, nil
+}
+
+// linked checks, once the link is made, that it is one to the file that was
+// judged: its name may have led to another one by then.
+func (g linkGroup) linked(d *fsroot.Dir, name, first string) error {
+	st, err := d.Lstat(name)
+	if err == nil && g.keeps(&st) {
+		return nil
+	}
+	return join(fmt.Errorf("is a hard link to %q, which was changed here during the push", first), d.Remove(name))
 }
 
 // failEntry makes err a Problem of an entry that was counted as changed.
