@@ -12,7 +12,7 @@ const MaxNaks = 200
 // Feedback flags.
 const (
 	FlagFull    uint8 = 1 << iota // packets were refused because the member's room was full
-	FlagSyncing                   // the member is busy with its disk; a sign of life
+	FlagSyncing                   // the member stages or commits: its disk is at work, see Feedback.Work
 )
 
 // Nak says what a member lacks of one block.
@@ -26,6 +26,7 @@ type Nak struct {
 // Feedback is what a member tells its push's origin again and again: how far
 // it is and what it lacks. It holds no state: the newest counts.
 type Feedback struct {
+	Origin   Session // with Stream: the push
 	Stream   uint32
 	Flags    uint8
 	Consumed uint32        // all blocks below this id are consumed or of no concern
@@ -36,6 +37,7 @@ type Feedback struct {
 	Clock    uint64        // the member's own clock, microseconds
 	Echo     uint64        // Time of the newest State, 0 if none
 	Held     time.Duration // between that State's arrival and this message, microseconds on the wire
+	Work     uint32        // what the member has done with its disk: any change is progress
 	Naks     []Nak         // ascending by Block
 }
 
@@ -48,10 +50,11 @@ func (n *Nak) NakLen() int {
 }
 
 // FeedbackFixed is the length of a Feedback body without NAKs.
-const FeedbackFixed = 4 + 1 + 4 + 4 + 4 + 4 + 4 + 8 + 8 + 4
+const FeedbackFixed = 8 + 4 + 1 + 4 + 4 + 4 + 4 + 4 + 8 + 8 + 4 + 4
 
 // Append appends the body to dst.
 func (m *Feedback) Append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(m.Origin))
 	dst = binary.BigEndian.AppendUint32(dst, m.Stream)
 	dst = append(dst, m.Flags)
 	dst = binary.BigEndian.AppendUint32(dst, m.Consumed)
@@ -62,6 +65,7 @@ func (m *Feedback) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, m.Clock)
 	dst = binary.BigEndian.AppendUint64(dst, m.Echo)
 	dst = binary.BigEndian.AppendUint32(dst, micros(m.Held))
+	dst = binary.BigEndian.AppendUint32(dst, m.Work)
 	for i := range m.Naks {
 		n := &m.Naks[i]
 		dst = binary.BigEndian.AppendUint32(dst, n.Block)
@@ -78,9 +82,9 @@ func (m *Feedback) Append(dst []byte) []byte {
 // ParseFeedback parses the body; Missing aliases the input.
 func ParseFeedback(b []byte) (Feedback, error) {
 	r := reader{b: b}
-	m := Feedback{Stream: r.u32("stream"), Flags: r.u8("flags"), Consumed: r.u32("consumed"), Room: r.u32("room"),
+	m := Feedback{Origin: Session(r.u64("origin")), Stream: r.u32("stream"), Flags: r.u8("flags"), Consumed: r.u32("consumed"), Room: r.u32("room"),
 		Highest: r.u32("highest"), Received: r.u32("received"), Gap: r.u32("gap"), Clock: r.u64("clock"), Echo: r.u64("echo"),
-		Held: time.Duration(r.u32("held")) * time.Microsecond}
+		Held: time.Duration(r.u32("held")) * time.Microsecond, Work: r.u32("work")}
 	for r.err == nil && len(r.b) > 0 {
 		m.Naks = append(m.Naks, r.nak(m.Naks))
 	}

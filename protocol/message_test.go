@@ -215,7 +215,7 @@ func TestData(t *testing.T) {
 }
 
 func randomFeedback(r *rand.Rand) Feedback {
-	f := Feedback{r.Uint32(), uint8(r.Uint32()), r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32(), r.Uint64(), r.Uint64(), time.Duration(r.Uint32()) * us, nil}
+	f := Feedback{Session(r.Uint64()), r.Uint32(), uint8(r.Uint32()), r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32(), r.Uint64(), r.Uint64(), time.Duration(r.Uint32()) * us, r.Uint32(), nil}
 	for i := range size(r, 0, MaxNaks) {
 		n := Nak{Block: uint32(i*1000 + r.IntN(1000)), All: chance(r, 3)}
 		if !n.All {
@@ -229,8 +229,8 @@ func randomFeedback(r *rand.Rand) Feedback {
 }
 
 func TestFeedback(t *testing.T) {
-	f := Feedback{1, FlagFull, 2, 3, 4, 5, 6, 7, 8, 9 * us, []Nak{{Block: 9, All: true}, {Block: 10, Need: 2, Missing: []byte{0, 0x81}}}}
-	exact(t, "feedback", f, `00000001 01 00000002 00000003 00000004 00000005 00000006 0000000000000007 0000000000000008 00000009
+	f := Feedback{12, 1, FlagFull, 2, 3, 4, 5, 6, 7, 8, 9 * us, 11, []Nak{{Block: 9, All: true}, {Block: 10, Need: 2, Missing: []byte{0, 0x81}}}}
+	exact(t, "feedback", f, `000000000000000c 00000001 01 00000002 00000003 00000004 00000005 00000006 0000000000000007 0000000000000008 00000009 0000000b
 		00000009 ff 0000000a 02 02 0081`)
 	bare := f
 	bare.Naks = nil
@@ -257,7 +257,7 @@ func TestFeedback(t *testing.T) {
 }
 
 func randomReport(r *rand.Rand) Report {
-	m := Report{Stream: r.Uint32(), First: r.Uint32()}
+	m := Report{Origin: Session(r.Uint64()), Stream: r.Uint32(), First: r.Uint32()}
 	for range size(r, 0, MaxRecords) {
 		m.Records = append(m.Records, randomRecord(r))
 	}
@@ -297,12 +297,12 @@ func randomRecord(r *rand.Rand) Record {
 
 func TestReport(t *testing.T) {
 	c := Counts{1, 2, 3, 4, 300}
-	exact(t, "report", Report{Stream: 1, First: 2, Records: []Record{
+	exact(t, "report", Report{Origin: 12, Stream: 1, First: 2, Records: []Record{
 		{Type: RecordLocked, Attempt: 3}, {Type: RecordBusy, Attempt: 4, Holder: PushID{5, 6}, Name: "w"},
 		{Type: RecordRefused, Text: "no"}, {Type: RecordWant, Batch: 200, Data: []byte{1}, Change: []byte{0, 2}},
 		{Type: RecordStaged, Digest: 7, Counts: c}, {Type: RecordFailed, Text: "disk"},
 		{Type: RecordDone, Counts: c, Took: 8 * us}, {Type: RecordYielded, Attempt: 9}}},
-		`00000001 00000002
+		`000000000000000c 00000001 00000002
 		01 03
 		02 04 0000000000000005 0000000000000006 01 77
 		03 02 6e6f
@@ -350,7 +350,7 @@ func randomFetch(r *rand.Rand) Fetch {
 }
 
 func randomPage(r *rand.Rand) Page {
-	p := Page{Stream: r.Uint32(), Kind: PageProblems + PageKind(r.IntN(2)), Bytes: octets(r, 1, MaxPage)}
+	p := Page{Origin: Session(r.Uint64()), Stream: r.Uint32(), Kind: PageProblems + PageKind(r.IntN(2)), Bytes: octets(r, 1, MaxPage)}
 	p.Offset = number(r, 1<<63)
 	p.Total = p.Offset + uint64(len(p.Bytes)) + number(r, 1<<62)
 	if chance(r, 10) {
@@ -362,10 +362,10 @@ func randomPage(r *rand.Rand) Page {
 func TestFetchAndPage(t *testing.T) {
 	exact(t, "fetch", Fetch{1, PageDeletes, 2, 3}, "00000001 02 0000000000000002 03")
 	refused(t, "fetch", map[string]any{"page kind 0": Fetch{Count: 1}, "page kind 3": Fetch{Kind: 3, Count: 1}, "0 pages": Fetch{Kind: 1}, "33 pages": Fetch{Kind: 1, Count: 33}})
-	p := Page{1, PageProblems, 2, 9, []byte("abc")}
-	exact(t, "page", p, "00000001 01 0000000000000002 0000000000000009 616263")
+	p := Page{12, 1, PageProblems, 2, 9, []byte("abc")}
+	exact(t, "page", p, "000000000000000c 00000001 01 0000000000000002 0000000000000009 616263")
 	const top = 1<<64 - 1
-	accepted(t, "page", Page{1, 1, 0, MaxPage, make([]byte, MaxPage)}, Page{1, 1, 7, 7, []byte{}}, Page{1, 1, top - 1, top, []byte{1}})
+	accepted(t, "page", Page{12, 1, 1, 0, MaxPage, make([]byte, MaxPage)}, Page{12, 1, 1, 7, 7, []byte{}}, Page{12, 1, 1, top - 1, top, []byte{1}})
 	refused(t, "page", map[string]any{
 		"page kind 0":           Page{Bytes: []byte{1}, Total: 1},
 		"page kind 3":           Page{Kind: 3, Bytes: []byte{1}, Total: 1},

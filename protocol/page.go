@@ -52,6 +52,7 @@ func ParseFetch(b []byte) (Fetch, error) {
 
 // Page is a piece of a log.
 type Page struct {
+	Origin Session // with Stream: the push
 	Stream uint32
 	Kind   PageKind
 	Offset uint64
@@ -61,6 +62,7 @@ type Page struct {
 
 // Append appends the body to dst.
 func (m *Page) Append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(m.Origin))
 	dst = binary.BigEndian.AppendUint32(dst, m.Stream)
 	dst = append(dst, byte(m.Kind))
 	dst = binary.BigEndian.AppendUint64(dst, m.Offset)
@@ -71,7 +73,7 @@ func (m *Page) Append(dst []byte) []byte {
 // ParsePage parses the body.
 func ParsePage(b []byte) (Page, error) {
 	r := reader{b: b}
-	m := Page{Stream: r.u32("stream"), Kind: PageKind(r.u8("kind")), Offset: r.u64("offset"), Total: r.u64("total")}
+	m := Page{Origin: Session(r.u64("origin")), Stream: r.u32("stream"), Kind: PageKind(r.u8("kind")), Offset: r.u64("offset"), Total: r.u64("total")}
 	if r.err == nil && (m.Kind < PageProblems || m.Kind > PageDeletes) {
 		r.fail("page kind %d", m.Kind)
 	}

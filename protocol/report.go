@@ -50,6 +50,7 @@ type Counts struct {
 
 // Report carries records First, First+1, ...
 type Report struct {
+	Origin  Session // with Stream: the push
 	Stream  uint32
 	First   uint32
 	Records []Record
@@ -59,10 +60,11 @@ type Report struct {
 const MaxRecords = 300
 
 // ReportFixed is the length of a Report body without records.
-const ReportFixed = 8
+const ReportFixed = 16
 
 // Append appends the body to dst.
 func (m *Report) Append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(m.Origin))
 	dst = binary.BigEndian.AppendUint32(dst, m.Stream)
 	dst = binary.BigEndian.AppendUint32(dst, m.First)
 	for i := range m.Records {
@@ -129,7 +131,7 @@ func (r *reader) counts() Counts {
 // ParseReport parses the body; nothing aliases the input.
 func ParseReport(b []byte) (Report, error) {
 	r := reader{b: b}
-	m := Report{Stream: r.u32("stream"), First: r.u32("first record")}
+	m := Report{Origin: Session(r.u64("origin")), Stream: r.u32("stream"), First: r.u32("first record")}
 	for r.err == nil && len(r.b) > 0 {
 		if len(m.Records) == MaxRecords {
 			r.fail("more than %d records", MaxRecords)

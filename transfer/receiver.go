@@ -12,6 +12,7 @@ const DefaultRoom = 24 << 20
 
 // ReceiverConfig says what stream a Receiver listens to and what it may hold.
 type ReceiverConfig struct {
+	Origin  protocol.Session // the sender's, named in Feedback
 	Stream  uint32
 	Seed    uint64 // of the damping of feedback; differs from member to member
 	Room    int    // bytes of blocks held at most, beside one block; 0 is DefaultRoom

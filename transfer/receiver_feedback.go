@@ -369,7 +369,7 @@ func (r *Receiver) message(now time.Time, n int) *protocol.Feedback {
 	f.wordDue, f.endDue = time.Time{}, time.Time{}
 	f.told, f.toldMark = f.freed, r.consumed
 	f.fb = protocol.Feedback{
-		Stream: r.cfg.Stream, Consumed: r.consumed, Received: r.packets,
+		Origin: r.cfg.Origin, Stream: r.cfg.Stream, Consumed: r.consumed, Received: r.packets,
 		Room:    uint32(min(int64(r.cfg.Room)+int64(r.beyond), math.MaxUint32)),
 		Highest: r.sentBefore(), Gap: r.longestGap(),
 		Clock: uint64(max(0, now.Sub(f.start)/time.Microsecond)),

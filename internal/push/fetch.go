@@ -57,8 +57,8 @@ type LogReader interface {
 	ReadLog(kind protocol.PageKind, p []byte, off int64) (int, error)
 }
 
-// pages answers a Fetch from a log.
-func pages(l LogReader, f *protocol.Fetch, send func(*protocol.Page)) error {
+// pages answers a Fetch of an origin from a log.
+func pages(l LogReader, origin protocol.Session, f *protocol.Fetch, send func(*protocol.Page)) error {
 	total := uint64(l.LogSize(f.Kind))
 	off := f.Offset
 	if off > total {
@@ -72,7 +72,7 @@ func pages(l LogReader, f *protocol.Fetch, send func(*protocol.Page)) error {
 				return err
 			}
 		}
-		send(&protocol.Page{Stream: f.Stream, Kind: f.Kind, Offset: off, Total: total, Bytes: buf[:n]})
+		send(&protocol.Page{Origin: origin, Stream: f.Stream, Kind: f.Kind, Offset: off, Total: total, Bytes: buf[:n]})
 		if off += uint64(n); off == total {
 			return nil
 		}

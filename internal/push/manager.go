@@ -78,7 +78,8 @@ type Manager struct {
 	now      time.Time     // of the event being handled
 	promised time.Time     // when Poll asked to be called
 	underWay underWay
-	turn     int // of the pushes, see sendData
+	turn     int    // of the pushes, see sendData
+	strays   uint64 // messages that name a push of another session as one of ours
 }
 
 type streamKey struct {
@@ -123,7 +124,7 @@ func (m *Manager) Handle(now time.Time, from netip.AddrPort, p protocol.Prefix, 
 		if err != nil {
 			return err
 		}
-		if r := m.run(fb.Stream); r != nil {
+		if r := m.run(fb.Origin, fb.Stream); r != nil {
 			r.o.HandleFeedback(now, p.Session, &fb)
 		}
 		return nil
@@ -138,7 +139,7 @@ func (m *Manager) handleRare(now time.Time, from netip.AddrPort, p protocol.Pref
 		if err != nil {
 			return err
 		}
-		if r := m.run(rep.Stream); r != nil {
+		if r := m.run(rep.Origin, rep.Stream); r != nil {
 			r.o.HandleReport(now, p.Session, &rep)
 		}
 	case protocol.TypePage:
@@ -146,7 +147,7 @@ func (m *Manager) handleRare(now time.Time, from netip.AddrPort, p protocol.Pref
 		if err != nil {
 			return err
 		}
-		if r := m.run(pg.Stream); r != nil {
+		if r := m.run(pg.Origin, pg.Stream); r != nil {
 			r.o.HandlePage(now, p.Session, &pg)
 		}
 	case protocol.TypeFetch:
@@ -173,7 +174,14 @@ func (m *Manager) handleRare(now time.Time, from netip.AddrPort, p protocol.Pref
 	return nil
 }
 
-func (m *Manager) run(stream uint32) *run {
+// run returns the push that a member's message names. One that names another
+// session is about a push of a daemon that ran before at this address: its
+// stream numbers were the same, and its sender hears that by itself.
+func (m *Manager) run(origin protocol.Session, stream uint32) *run {
+	if origin != m.cfg.Self {
+		m.strays++
+		return nil
+	}
 	for _, r := range m.runs {
 		if r.o.Stream() == stream {
 			return r
@@ -209,7 +217,7 @@ func (m *Manager) state(now time.Time, from netip.AddrPort, origin protocol.Sess
 		return
 	}
 	r = newMemberRun(m, origin, from)
-	rc := transfer.NewReceiver(transfer.ReceiverConfig{Stream: st.Stream, Seed: uint64(m.cfg.Self) ^ uint64(st.Push.Start),
+	rc := transfer.NewReceiver(transfer.ReceiverConfig{Origin: origin, Stream: st.Stream, Seed: uint64(m.cfg.Self) ^ uint64(st.Push.Start),
 		Room: smallRoom, Payload: m.cfg.Wire.Payload(),
 		Cares: func(k protocol.BlockKind, first, count uint32) bool { return r.m == nil || r.m.Wanted(k, first, count) }}, now)
 	r.m = NewMember(MemberConfig{Self: m.cfg.Self, Origin: origin, Receiver: rc, Admit: m,

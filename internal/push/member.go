@@ -280,7 +280,7 @@ func (m *Member) Poll(now time.Time) (outs []MemberOut, next time.Time) {
 		}
 		next = earlier(next, m.again.at)
 	}
-	for _, r := range m.log.poll(now, m.st.Stream, m.cfg.Body, m.repeatAfter()) {
+	for _, r := range m.log.poll(now, streamKey{m.cfg.Origin, m.st.Stream}, m.cfg.Body, m.repeatAfter()) {
 		outs = append(outs, MemberOut{Report: r})
 	}
 	next = earlier(next, m.log.next())
@@ -289,7 +289,7 @@ func (m *Member) Poll(now time.Time) (outs []MemberOut, next time.Time) {
 	}
 	fb, at := m.r.Poll(now)
 	if fb == nil && (m.state == staging || m.state == committing) && now.Sub(m.lastWork) >= time.Second {
-		fb = &protocol.Feedback{Stream: m.st.Stream, Clock: uint64(now.UnixMicro())}
+		fb = &protocol.Feedback{Origin: m.cfg.Origin, Stream: m.st.Stream, Clock: uint64(now.UnixMicro())}
 	}
 	if fb != nil {
 		if m.state == staging || m.state == committing {

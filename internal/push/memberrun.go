@@ -343,7 +343,7 @@ func (r *memberRun) nextFetch() {
 	}
 	r.wg.Go(func() {
 		var list []*protocol.Page
-		err := pages(logs, &f, func(p *protocol.Page) {
+		err := pages(logs, r.origin, &f, func(p *protocol.Page) {
 			page := *p
 			page.Bytes = bytes.Clone(p.Bytes)
 			list = append(list, &page)

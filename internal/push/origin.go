@@ -187,7 +187,11 @@ func (o *Origin) HandleFeedback(now time.Time, from protocol.Session, fb *protoc
 		return
 	}
 	m := o.members[i]
-	m.heard, m.word = now, now
+	m.heard = now
+	if fb.Origin != o.cfg.ID.Origin {
+		return // about a push of a daemon that ran before: see Manager.run
+	}
+	m.word = now
 	m.syncing = fb.Flags&protocol.FlagSyncing != 0
 	if m.inStream() {
 		o.word(now, m)
@@ -204,7 +208,11 @@ func (o *Origin) HandleReport(now time.Time, from protocol.Session, r *protocol.
 		return
 	}
 	m := o.members[i]
-	m.heard, m.word = now, now
+	m.heard = now
+	if r.Origin != o.cfg.ID.Origin {
+		return
+	}
+	m.word = now
 	for _, rec := range m.in.take(r) {
 		o.record(now, i, &rec)
 	}

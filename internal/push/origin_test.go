@@ -169,7 +169,7 @@ func TestWhereAMemberIs(t *testing.T) {
 	m := s.o.m.members[0]
 	m.locked = true
 	for flags, want := range map[uint8]string{0: "receiving", protocol.FlagSyncing: "staging"} {
-		s.o.m.HandleFeedback(s.net.Now(), m.Session, &protocol.Feedback{Stream: 7, Flags: flags})
+		s.o.m.HandleFeedback(s.net.Now(), m.Session, &protocol.Feedback{Origin: 1, Stream: 7, Flags: flags})
 		if got := m.whereabouts(s.o.m); got != want {
 			t.Errorf("flags %d: %s, want %s", flags, got, want)
 		}

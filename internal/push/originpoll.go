@@ -198,7 +198,11 @@ func (o *Origin) HandlePage(now time.Time, from protocol.Session, p *protocol.Pa
 		return
 	}
 	m := o.members[i]
-	m.heard, m.word = now, now
+	m.heard = now
+	if p.Origin != o.cfg.ID.Origin {
+		return
+	}
+	m.word = now
 	f := m.problems
 	if p.Kind == protocol.PageDeletes {
 		f = m.deletes

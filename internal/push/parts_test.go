@@ -78,7 +78,7 @@ func TestRecordsArriveOnceAndInOrder(t *testing.T) {
 				out.add(protocol.Record{Type: protocol.RecordWant, Batch: sent}, now)
 				sent++
 			}
-			for _, rep := range out.poll(now, 1, 64+r.IntN(1400), 40*time.Millisecond) {
+			for _, rep := range out.poll(now, streamKey{1, 1}, 64+r.IntN(1400), 40*time.Millisecond) {
 				for range r.IntN(3) { // none: lost
 					line = append(line, rep)
 				}
@@ -133,7 +133,7 @@ func TestFetchUnderLoss(t *testing.T) {
 			}
 			now = now.Add(5 * time.Millisecond)
 			if req, ok := f.request(now, 1, 30*time.Millisecond); ok && r.IntN(3) > 0 {
-				pages(log, &req, func(p *protocol.Page) {
+				pages(log, 1, &req, func(p *protocol.Page) {
 					c := *p
 					c.Bytes = bytes.Clone(p.Bytes)
 					for range r.IntN(3) {

@@ -72,7 +72,7 @@ func (o *outlog) next() time.Time {
 
 // poll returns reports that fit body bytes each: the fresh records if it is
 // their time, or everything pending if a repetition is due.
-func (o *outlog) poll(now time.Time, stream uint32, body int, base time.Duration) []*protocol.Report {
+func (o *outlog) poll(now time.Time, push streamKey, body int, base time.Duration) []*protocol.Report {
 	at := o.next()
 	if at.IsZero() || now.Before(at) {
 		return nil
@@ -93,10 +93,10 @@ func (o *outlog) poll(now time.Time, stream uint32, body int, base time.Duration
 		o.due = now.Add(o.pause)
 	}
 	o.fresh = 0
-	return packRecords(stream, o.first+uint32(from), o.pending[from:], body)
+	return packRecords(push, o.first+uint32(from), o.pending[from:], body)
 }
 
-func packRecords(stream, first uint32, recs []protocol.Record, body int) []*protocol.Report {
+func packRecords(push streamKey, first uint32, recs []protocol.Record, body int) []*protocol.Report {
 	var out []*protocol.Report
 	var cur *protocol.Report
 	size := 0
@@ -104,7 +104,7 @@ func packRecords(stream, first uint32, recs []protocol.Record, body int) []*prot
 	for i := range recs {
 		scratch = recs[i].Append(scratch[:0])
 		if cur == nil || size+len(scratch) > body || len(cur.Records) == protocol.MaxRecords {
-			cur = &protocol.Report{Stream: stream, First: first + uint32(i)}
+			cur = &protocol.Report{Origin: push.origin, Stream: push.stream, First: first + uint32(i)}
 			out = append(out, cur)
 			size = protocol.ReportFixed
 		}

@@ -43,7 +43,7 @@ func (m *simMember) packet(now time.Time, from netip.AddrPort, _ bool, data []by
 			return
 		}
 		if m.m == nil {
-			r := transfer.NewReceiver(transfer.ReceiverConfig{Stream: st.Stream, Seed: uint64(m.session), Payload: simPayload,
+			r := transfer.NewReceiver(transfer.ReceiverConfig{Origin: p.Session, Stream: st.Stream, Seed: uint64(m.session), Payload: simPayload,
 				Cares: func(k protocol.BlockKind, f, c uint32) bool { return m.m == nil || m.m.Wanted(k, f, c) }}, now)
 			m.m = NewMember(MemberConfig{Self: m.session, Origin: p.Session, Receiver: r, Admit: m, Body: simPayload - protocol.PrefixLen - protocol.CheckLen}, now, &st)
 		} else {
@@ -56,7 +56,7 @@ func (m *simMember) packet(now time.Time, from netip.AddrPort, _ bool, data []by
 		}
 	case protocol.TypeFetch:
 		if f, err := protocol.ParseFetch(body); err == nil && m.m != nil && !m.m.Over() {
-			pages(simLog{}, &f, func(p *protocol.Page) { send1(m.host, from, m.session, protocol.TypePage, p) })
+			pages(simLog{}, p.Session, &f, func(p *protocol.Page) { send1(m.host, from, m.session, protocol.TypePage, p) })
 		}
 	case protocol.TypeQuery:
 		if q, err := protocol.ParseQuery(body); err == nil && m.committed {

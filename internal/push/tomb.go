@@ -63,5 +63,5 @@ func (m *Manager) buried(now time.Time, key streamKey, st *protocol.State) (*pro
 		return nil, true
 	}
 	t.told = now
-	return &protocol.Report{Stream: key.stream, First: st.Heard[i], Records: []protocol.Record{t.word}}, true
+	return &protocol.Report{Origin: key.origin, Stream: key.stream, First: st.Heard[i], Records: []protocol.Record{t.word}}, true
 }
