@@ -59,6 +59,8 @@ type Module struct {
 	unfinished unfinished // see earlier.go
 	may        privileges // see attr_caps.go
 	plain      plainDirs  // see plain.go
+
+	whileListed func(*fsroot.Dir) // for tests: is called when a directory was read, before it is looked at again
 }
 
 // OpenModule opens the module's directory. Nothing is made or changed. A stage

@@ -77,7 +77,7 @@ func (s *scan) directory(d *fsroot.Dir, path string) error {
 	above := s.plain
 	s.plain = s.m.plain.begin(plainScan, path, ino)
 	e.Flags |= protocol.EntryRecurse
-	if !s.list(d, path, names) {
+	if !s.list(d, path, names, &e) {
 		e.Flags |= protocol.EntryIncomplete
 	}
 	if err := s.add(&e); err != nil {
@@ -112,23 +112,6 @@ func below(dir, name string) string {
 		return strings.Clone(name)
 	}
 	return dir + "/" + name
-}
-
-// list reads the names of a directory and reports whether they are all there
-// and can all be carried.
-func (s *scan) list(d *fsroot.Dir, path string, names *fsroot.Names) bool {
-	complete := true
-	if err := d.ReadNames(names); err != nil {
-		s.problem(path, false, "cannot be listed completely: %v; nothing is deleted in it on the members", cause(err))
-		complete = false
-	}
-	longest := protocol.MaxPath - len(path) - 1
-	for i := range names.Len() {
-		if name := names.Name(i); len(name) > longest || !protocol.ValidComponent(name) {
-			complete = s.unlisted(path, name) && complete
-		}
-	}
-	return complete
 }
 
 // unlisted reports a name that no manifest can hold, and whether the directory
