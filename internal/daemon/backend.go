@@ -70,9 +70,7 @@ func (n *node) memberStatuses() []control.MemberStatus {
 	if self.DuplicateName {
 		own.State, own.Message = control.StateDuplicate, duplicateText
 	}
-	if l := n.store.Last(n.modules[0].Name()).Committed; !l.ID.IsZero() {
-		own.LastPush = n.lastPushOf(l.ID, l.At, control.OutcomeDone, "")
-	}
+	own.LastPush = n.ownLastPush()
 	for _, m := range n.table.Members() {
 		if !placed && m.Name > n.cfg.Name {
 			list, placed = append(list, own), true
@@ -113,6 +111,26 @@ func (n *node) memberStatus(m *membership.Member) control.MemberStatus {
 		s.LastPush = n.lastPushOf(l.id, l.at, l.outcome, l.text)
 	}
 	return s
+}
+
+// ownLastPush is how the last push ended here.
+func (n *node) ownLastPush() *control.LastPush {
+	l := n.store.Last(n.modules[0].Name()).Ended
+	if l.ID.IsZero() {
+		return nil
+	}
+	outcome, text := control.OutcomeDone, ""
+	switch {
+	case l.Failed != "":
+		outcome, text = control.OutcomeFailed, l.Failed
+	case l.Errors > 0:
+		outcome, text = control.OutcomeFailed, control.Count(l.Errors, "path", "paths")+" in error"
+	}
+	p := n.lastPushOf(l.ID, l.At, outcome, text)
+	if l.Origin != "" {
+		p.Origin = l.Origin
+	}
+	return p
 }
 
 func (n *node) lastPushOf(id protocol.PushID, at time.Time, outcome, text string) *control.LastPush {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -250,6 +251,10 @@ func (n *node) poll(now time.Time) time.Time {
 	n.events(now, events)
 	if now.Sub(n.trimmedAt) >= time.Hour {
 		n.trimmedAt = now
+		maps.DeleteFunc(n.last, func(s protocol.Session, _ lastPush) bool {
+			_, known := n.table.Lookup(s)
+			return !known
+		})
 		go n.trim(now)
 	}
 	if n.table.Changed() && now.Sub(n.savedAt) >= time.Second {

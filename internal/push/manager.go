@@ -282,10 +282,7 @@ func (m *Manager) ended() bool {
 }
 
 func (m *Manager) memberOver(r *memberRun, outcome string) {
-	h := r.m.Header()
-	if h != nil && slices.Contains(h.Roster, m.cfg.Self) {
-		m.log.Info("push ended here", zap.Stringer("push", r.m.ID()), zap.String("origin", h.Name), zap.String("outcome", outcome))
-	}
+	m.tellEnd(r, outcome)
 	m.bury(m.now, r)
 	r.jobs.close()
 	m.drain(r)

@@ -298,7 +298,7 @@ func (r *memberRun) commit() {
 				if err != nil {
 					m.log.Error("could not commit a push; it is tried again", zap.Stringer("push", id), zapErr(err))
 				} else {
-					m.cfg.Store.Ended(module, journal.LastPush{ID: id, At: now, Errors: counts.Errors}, m.noted)
+					m.cfg.Store.Ended(module, journal.LastPush{ID: id, Origin: r.m.Header().Name, At: now, Errors: counts.Errors}, m.noted)
 				}
 				r.m.CommitDone(now, counts, took, err)
 			})

@@ -130,7 +130,7 @@ func (r *pendingRun) work(commit bool, why string) {
 		}
 		m.log.Info("undecided push ended", zap.Stringer("push", id), zap.Bool("committed", commit), zap.String("why", why), zap.Error(err))
 		if commit {
-			m.cfg.Store.Ended(module, journal.LastPush{ID: id, At: now, Errors: counts.Errors}, m.noted)
+			m.cfg.Store.Ended(module, journal.LastPush{ID: id, Origin: r.p.Header.Name, At: now, Errors: counts.Errors}, m.noted)
 		}
 		m.locks.Release(id)
 		m.pending = slices.DeleteFunc(m.pending, func(x *pendingRun) bool { return x == r })

@@ -55,9 +55,13 @@ type Last struct {
 type LastPush struct {
 	ID     protocol.PushID `json:"-"`
 	Push   string          `json:"push"` // ID as text
+	Origin string          `json:"origin,omitempty"`
 	At     time.Time       `json:"at"`
 	Errors uint64          `json:"errors,omitempty"` // paths that could not be done
-	Failed string          `json:"failed,omitempty"` // why nothing was done; empty: it was committed
+	Failed string          `json:"failed,omitempty"` // why it failed as a whole
+
+	// Unchanged says that it ended well and had nothing to change.
+	Unchanged bool `json:"unchanged,omitempty"`
 }
 
 // Limits of what is kept. A member asks for a decision as long as it has the
@@ -179,7 +183,7 @@ func (s *Store) Ordered(id protocol.PushID, module string, at time.Time, then fu
 func (s *Store) Ended(module string, p LastPush, then func(now time.Time, err error)) {
 	p.Push = p.ID.String()
 	l := &Last{Ended: p}
-	if p.Failed == "" {
+	if p.Failed == "" && !p.Unchanged {
 		l.Committed = p
 	} else if old := s.last[module]; old != nil {
 		l.Committed = old.Committed
