@@ -78,7 +78,7 @@ func TestJSONIsTheStream(t *testing.T) {
 {"type":"problem","severity":"error","member":"dst","path":"b","message":"no space"}
 {"type":"member","name":"dst","outcome":"failed","last_heard":"2026-03-04T05:06:07Z","counts":{"changed":0,"deleted":0,"errors":1,"warnings":0,"bytes":0},"commit_ms":0,"delay_ms":0}
 {"type":"decided","push":"p1"}
-{"type":"summary","dry_run":false,"done":0,"late":0,"failed":1,"lost":0,"missing":0,"entries":0,"files":0,"bytes":0,"bytes_sent":0,"bytes_repaired":0,"seconds":0,"commit_skew_ms":0,"exit":2,"text":"end"}
+{"type":"summary","dry_run":false,"done":0,"late":0,"failed":1,"lost":0,"missing":0,"entries":0,"updated":0,"deleted":0,"files":0,"bytes":0,"bytes_sent":0,"bytes_repaired":0,"seconds":0,"commit_skew_ms":0,"exit":2,"text":"end"}
 `, "", "-r", "--json")
 	_, out, _ := l.run("--status", "--json")
 	var st control.Status

@@ -146,7 +146,7 @@ func (l *lab) expect(exit int, stdout, stderr string, args ...string) {
 	}
 }
 
-const summaryLine = "members: 1 done, 0 late, 0 failed, 0 lost, 0 missing; 0 files, 0 bytes of content; " +
+const summaryLine = "members: 1 done, 0 late, 0 failed, 0 lost, 0 missing; 0 names updated, 0 deleted; 0 files, 0 bytes of content; " +
 	"sent 0 bytes, repaired 0 bytes; 0.00 seconds\n"
 
 func allPaths() []control.Event {

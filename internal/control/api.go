@@ -259,13 +259,16 @@ const (
 // Summary ends a push.
 type Summary struct {
 	DryRun        bool    `json:"dry_run"`
-	Done          int     `json:"done"` // members
+	Check         bool    `json:"check,omitempty"` // updated and deleted names are those that differ
+	Done          int     `json:"done"`            // members
 	Late          int     `json:"late"`
 	Failed        int     `json:"failed"` // with refused ones
 	Lost          int     `json:"lost"`
 	Missing       int     `json:"missing"`
 	Away          int     `json:"away,omitempty"`
 	Entries       uint64  `json:"entries"` // in the manifest
+	Updated       uint64  `json:"updated"` // names made or changed at some member, or that would be
+	Deleted       uint64  `json:"deleted"` // names removed, or that would be, at the member with the most of them
 	Files         uint64  `json:"files"`   // regular files made or changed at some member
 	Bytes         uint64  `json:"bytes"`   // of content sent, once however many members there are
 	BytesSent     uint64  `json:"bytes_sent"`

@@ -119,7 +119,7 @@ func TestPushStream(t *testing.T) {
 	if p := all[500].(*Path); p.Path != "a\xff\n" {
 		t.Errorf("path %q", p.Path)
 	}
-	want := Text("members: 1 done, 0 late, 0 failed, 0 lost, 0 missing; 2 files, 3 bytes of content; " +
+	want := Text("members: 1 done, 0 late, 0 failed, 0 lost, 0 missing; 0 names updated, 0 deleted; 2 files, 3 bytes of content; " +
 		"sent 121 KiB, repaired 0 bytes; 1.50 seconds")
 	if s := all[1003].(*Summary); s.Text != want {
 		t.Errorf("text %q, want %q", s.Text, want)

@@ -18,7 +18,7 @@ func (s *Summary) Line() string {
 			b.WriteString(": " + string(s.Reason))
 		}
 		return b.String()
-	case s.DryRun:
+	case s.DryRun && !s.Check:
 		b.WriteString("(dryrun) ")
 	}
 	fmt.Fprintf(&b, "members: %d done, %d late, %d failed, %d lost, %d missing", s.Done, s.Late, s.Failed, s.Lost, s.Missing)
@@ -26,7 +26,15 @@ func (s *Summary) Line() string {
 		fmt.Fprintf(&b, ", %d away", s.Away)
 	}
 	b.WriteString("; ")
-	fmt.Fprintf(&b, "%s, %s of content; ", Count(s.Files, "file", "files"), Bytes(s.Bytes))
+	files, content := Count(s.Files, "file", "files"), Bytes(s.Bytes)
+	switch {
+	case s.Check:
+		b.WriteString(Count(s.Updated+s.Deleted, "path differs", "paths differ") + "; ")
+	case s.DryRun:
+		fmt.Fprintf(&b, "%s would be updated, %d deleted; %s, %s of content would be sent; ", Count(s.Updated, "name", "names"), s.Deleted, files, content)
+	default:
+		fmt.Fprintf(&b, "%s updated, %d deleted; %s, %s of content; ", Count(s.Updated, "name", "names"), s.Deleted, files, content)
+	}
 	fmt.Fprintf(&b, "sent %s, repaired %s; %.2f seconds", Bytes(s.BytesSent), Bytes(s.BytesRepaired), s.Seconds)
 	return b.String()
 }

@@ -151,7 +151,7 @@ func (t *teller) member(e *push.NoteMember) {
 }
 
 func (t *teller) summary(s *push.Summary) {
-	c := &control.Summary{DryRun: t.dry(), Done: s.Done, Late: s.Late, Failed: s.Failed, Lost: s.Lost, Missing: s.Missing, Away: s.Away,
+	c := &control.Summary{DryRun: t.dry(), Check: t.req.Check, Updated: s.Updated, Deleted: s.Deleted, Done: s.Done, Late: s.Late, Failed: s.Failed, Lost: s.Lost, Missing: s.Missing, Away: s.Away,
 		Entries: s.Entries, Files: s.Files, Bytes: s.Bytes, BytesSent: s.SentBytes, BytesRepaired: s.RepairedBytes,
 		Seconds: s.Took.Seconds(), CommitSkewMS: float64(s.Skew) / float64(time.Millisecond), Reason: control.Text(s.Reason)}
 	switch s.Ending {

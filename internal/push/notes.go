@@ -100,6 +100,8 @@ type Summary struct {
 	Missing       int
 	Away          int
 	Entries       uint64 // of the manifest
+	Updated       uint64 // names that some member made or changed, or would
+	Deleted       uint64 // names that the member with the most of them removed, or would
 	Files         uint64 // regular files that some member made or changed
 	Bytes         uint64 // of content, before compression
 	SentBytes     uint64 // on the wire: UDP payload of data packets

@@ -12,6 +12,7 @@ func (r *run) report(f finalNote, emit func(Note)) (sum Summary, parked []Roster
 		<-r.noted
 		r.pathLines(&res, &sum, emit)
 	}
+	sum.countNames(&res, r.o.cfg.DryRun)
 	for _, m := range res.Members {
 		switch {
 		case m.Outcome == MemberParked && (res.Abort == "" || res.Abort == nobodyLeft):
@@ -53,6 +54,23 @@ func (r *run) report(f finalNote, emit func(Note)) (sum Summary, parked []Roster
 		sum.Ending = EndedPartial
 	}
 	return sum, parked
+}
+
+// countNames sets how many names were updated and deleted, or would be. What
+// members have in common counts once: of the updates it is known which they
+// were, and members in error made fewer; of the deletions, only how many.
+func (s *Summary) countNames(res *Result, dry bool) {
+	var changed uint64
+	for _, m := range res.Members {
+		changed += m.Counts.Changed
+		s.Deleted = max(s.Deleted, m.Counts.Deleted)
+	}
+	if !dry {
+		s.Updated = min(s.Updated, changed)
+	}
+	if res.Abort != "" {
+		s.Updated, s.Deleted = 0, 0
+	}
 }
 
 // pathLines reads the spool back: what each member that is done changed.

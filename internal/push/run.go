@@ -41,8 +41,9 @@ type run struct {
 	scanEnd  bool
 	readEnd  bool
 	files    uint64
-	wire     meter // bytes on the wire
-	sent     meter // content
+	names    uint64 // entries that some member changes
+	wire     meter  // bytes on the wire
+	sent     meter  // content
 	total    uint64
 	offered  []offered // data blocks whose last packet is not out
 	content  uint64    // bytes of files in those that are
@@ -264,6 +265,9 @@ func (r *run) wanted(e EvWanted) {
 	b := r.entries[e.Batch]
 	delete(r.entries, e.Batch)
 	for i := range b.Entries {
+		if b.Entries[i].Type < protocol.EntryAbsent && e.Change[i/8]>>(i%8)&1 != 0 {
+			r.names++
+		}
 		if b.Entries[i].Type != protocol.EntryRegular {
 			e.Data[i/8] &^= 1 << (i % 8)
 			continue
@@ -337,7 +341,7 @@ type finalNote struct {
 
 func (r *run) summary(now time.Time) Summary {
 	st := r.s.Stats()
-	return Summary{Entries: r.src.entries.Load(), Files: r.files, Bytes: r.total,
+	return Summary{Entries: r.src.entries.Load(), Updated: r.names, Files: r.files, Bytes: r.total,
 		SentBytes: st.SentBytes, RepairedBytes: st.RepairedBytes, Took: now.Sub(r.started)}
 }
 

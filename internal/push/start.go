@@ -187,6 +187,8 @@ func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.T
 	sum.RepairedBytes += part.RepairedBytes
 	sum.Took += part.Took
 	sum.Differing += part.Differing
+	sum.Updated = max(sum.Updated, part.Updated)
+	sum.Deleted = max(sum.Deleted, part.Deleted)
 	if part.Ending > EndedDone && sum.Ending == EndedDone {
 		sum.Ending = EndedPartial
 	}
