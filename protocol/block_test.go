@@ -38,7 +38,7 @@ func randomPaths(r *rand.Rand, n int) []string {
 }
 
 func randomHeader(r *rand.Rand) PushHeader {
-	h := PushHeader{Module: word(r, 1, MaxName), Name: word(r, 1, MaxName), Options: r.Uint32() & optAll, MaxDelete: number(r, 1<<62), Paths: randomPaths(r, 1+r.IntN(30))}
+	h := PushHeader{Module: word(r, 1, MaxName), Name: word(r, 1, MaxName), Options: r.Uint32() & optAll, MaxDelete: number(r, 1<<62), Order: randomID(r), Paths: randomPaths(r, 1+r.IntN(30))}
 	for range r.IntN(10) {
 		h.Rules = append(h.Rules, Rule{chance(r, 2), text(r, 0, MaxPattern)})
 	}
@@ -51,7 +51,7 @@ func randomHeader(r *rand.Rand) PushHeader {
 func TestPushHeader(t *testing.T) {
 	h := PushHeader{Module: "default", Name: "src", Options: OptRecursive | OptDelete, MaxDelete: 300, Paths: []string{"a", "b/c"},
 		Rules: []Rule{{true, "*.h"}, {false, "*"}}, Roster: []Session{9, 8}}
-	exact(t, "push header", h, `07 64656661756c74 03 737263 00000003 ac02 02 01 61 03 622f63
+	exact(t, "push header", h, `07 64656661756c74 03 737263 00000003 ac02 0000000000000000 0000000000000000 02 01 61 03 622f63
 		02 01 03 2a2e68 00 01 2a 02 0000000000000009 0000000000000008`)
 	mod := func(f func(*PushHeader)) PushHeader { e := h; f(&e); return e }
 	roster := make([]Session, MaxRoster+1)
@@ -65,7 +65,7 @@ func TestPushHeader(t *testing.T) {
 	refused(t, "push header", map[string]any{
 		`module "" of`:                     mod(func(h *PushHeader) { h.Module = "" }),
 		`module "default" of "a b"`:        mod(func(h *PushHeader) { h.Name = "a b" }),
-		"options 0x203":                    mod(func(h *PushHeader) { h.Options |= optAll + 1 }),
+		"options 0x403":                    mod(func(h *PushHeader) { h.Options |= optAll + 1 }),
 		"no paths":                         mod(func(h *PushHeader) { h.Paths = nil }),
 		`path "../a"`:                      mod(func(h *PushHeader) { h.Paths = []string{"../a"} }),
 		`path "a" is out of order`:         mod(func(h *PushHeader) { h.Paths = []string{"b", "a"} }),

@@ -96,9 +96,13 @@ var codecs = []codec{
 	make1("report", ParseReport, (*Report).Append, randomReport, true),
 	make1("fetch", ParseFetch, (*Fetch).Append, randomFetch, false),
 	make1("page", ParsePage, (*Page).Append, randomPage, true),
-	make1("query", ParseQuery, (*Query).Append, func(r *rand.Rand) Query { return Query{randomID(r)} }, false),
+	make1("query", ParseQuery, (*Query).Append, func(r *rand.Rand) Query { return Query{randomID(r), randomID(r), word(r, 1, MaxName)} }, false),
 	make1("answer", ParseAnswer, (*Answer).Append, func(r *rand.Rand) Answer {
-		return Answer{randomID(r), OutcomeUnknown + Outcome(r.IntN(4)), r.IntN(2) == 0}
+		a := Answer{Push: randomID(r), Outcome: OutcomeUnknown + Outcome(r.IntN(4)), Origin: r.IntN(2) == 0}
+		for range r.IntN(3) {
+			a.Newer = append(a.Newer, NewerPush{randomID(r), word(r, 1, MaxName), randomPaths(r, 1+r.IntN(5))})
+		}
+		return a
 	}, false),
 	make1("push header", whole(ParsePushHeader), (*PushHeader).Append, randomHeader, false),
 	make1("batch", whole(ParseBatch), (*Batch).Append, randomBatch, false),

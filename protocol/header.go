@@ -41,6 +41,7 @@ type PushHeader struct {
 	Name      string // of the origin
 	Options   uint32
 	MaxDelete uint64 // with OptMaxDelete: a member that would delete more names deletes none
+	Order     PushID // the place in the order of a push that serves parked members: that of the push it completes; zero: the push's own id
 	Paths     []string
 	Rules     []Rule
 	Roster    []Session // a member's index here is its roster index; no session twice
@@ -52,6 +53,7 @@ func (m *PushHeader) Append(dst []byte) []byte {
 	dst = appendString(dst, m.Name)
 	dst = binary.BigEndian.AppendUint32(dst, m.Options)
 	dst = binary.AppendUvarint(dst, m.MaxDelete)
+	dst = m.Order.Append(dst)
 	dst = binary.AppendUvarint(dst, uint64(len(m.Paths)))
 	for _, p := range m.Paths {
 		dst = appendString(dst, p)
@@ -75,7 +77,7 @@ func ParsePushHeader(b []byte) (*PushHeader, error) {
 	}
 	r := reader{b: b}
 	m := PushHeader{Module: r.str(MaxName, "module"), Name: r.str(MaxName, "origin"), Options: r.u32("options"),
-		MaxDelete: r.uvarint(1<<62, "max-delete")}
+		MaxDelete: r.uvarint(1<<62, "max-delete"), Order: r.pushID()}
 	if r.err == nil && (!ValidName(m.Module) || !ValidName(m.Name)) {
 		r.fail("module %q of %q", m.Module, m.Name)
 	}

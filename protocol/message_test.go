@@ -379,11 +379,19 @@ func TestFetchAndPage(t *testing.T) {
 }
 
 func TestQueryAndAnswer(t *testing.T) {
-	exact(t, "query", Query{PushID{1, 2}}, "0000000000000001 0000000000000002")
-	exact(t, "answer", Answer{PushID{1, 2}, OutcomeRunning, true}, "0000000000000001 0000000000000002 04 01")
-	raw := (&Answer{PushID{1, 2}, OutcomeRunning, true}).Append(nil)
+	exact(t, "query", Query{PushID{1, 2}, PushID{3, 4}, "m"}, "0000000000000001 0000000000000002 0000000000000003 0000000000000004 01 6d")
+	refused(t, "query", map[string]any{"module \"\"": Query{}})
+	newer := []NewerPush{{PushID{3, 4}, "h", []string{"a", "b"}}}
+	exact(t, "answer", Answer{PushID{1, 2}, OutcomeRunning, true, newer},
+		"0000000000000001 0000000000000002 04 01 01 0000000000000003 0000000000000004 01 68 02 01 61 01 62")
+	raw := (&Answer{PushID{1, 2}, OutcomeRunning, true, nil}).Append(nil)
 	raw[17] = 2
-	refused(t, "answer", map[string]any{"outcome 0": Answer{}, "outcome 5": Answer{Outcome: 5}, "origin 2": raw})
+	refused(t, "answer", map[string]any{"outcome 0": Answer{}, "outcome 5": Answer{Outcome: 5}, "origin 2": raw,
+		"17 newer pushes":            Answer{Outcome: 1, Newer: make([]NewerPush, MaxNewer+1)},
+		"newer push of \"h\" with 0": Answer{Outcome: 1, Newer: []NewerPush{{Name: "h"}}},
+		"newer push of \"\" with 1":  Answer{Outcome: 1, Newer: []NewerPush{{Paths: []string{"a"}}}},
+		"path \"a\"":                 Answer{Outcome: 1, Newer: []NewerPush{{Name: "h", Paths: []string{"b", "a"}}}},
+	})
 }
 
 func TestProblem(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"makuo/internal/control"
 	"makuo/internal/push"
 	"makuo/internal/push/journal"
+	"makuo/internal/push/order"
 	"makuo/internal/transport"
 	"makuo/internal/tree"
 	"makuo/membership"
@@ -121,6 +122,10 @@ func (n *node) setUp(now time.Time, state string) error {
 	if n.store, err = journal.OpenStore(state, n.session, now, n.journal); err != nil {
 		return err
 	}
+	book, err := order.Open(filepath.Join(state, "order"), journal.WriteFile)
+	if err != nil {
+		return err
+	}
 	var flags uint8
 	if n.cfg.NoReceive {
 		flags |= protocol.FlagNoReceive
@@ -130,7 +135,7 @@ func (n *node) setUp(now time.Time, state string) error {
 	}
 	n.table = membership.New(membership.Config{Self: membership.Self{Session: n.session, Name: n.cfg.Name,
 		Port: n.conn.Local().Port(), Started: now, Flags: flags, Detail: n.detail()}}, now, n.loadMembers(state))
-	n.mgr = push.New(push.Config{Self: n.session, Name: n.cfg.Name, Modules: n.modules, Store: n.store, Wire: &wire{n},
+	n.mgr = push.New(push.Config{Self: n.session, Name: n.cfg.Name, Modules: n.modules, Store: n.store, Order: book, Wire: &wire{n},
 		Log: n.log, Spool: state, RateCap: n.cfg.Network.Rate / 8, NoReceive: n.cfg.NoReceive, Post: n.post,
 		Probe: n.conn.Probe, Unreachable: func(err error) bool { return errors.Is(err, transport.ErrUnreachable) }})
 	for _, m := range n.modules {

@@ -18,6 +18,9 @@ func (m *Manager) query(from netip.AddrPort, q *protocol.Query) {
 			}
 		}
 	}
+	if a.Outcome == protocol.OutcomeCommitted {
+		a.Newer = m.answersWith(q)
+	}
 	if a.Outcome != protocol.OutcomeUnknown {
 		m.cfg.Wire.Send(from, protocol.TypeAnswer, &a)
 	}
@@ -25,6 +28,9 @@ func (m *Manager) query(from netip.AddrPort, q *protocol.Query) {
 
 func (m *Manager) answer(now time.Time, a *protocol.Answer) {
 	for _, r := range m.members {
+		if r.m.ID() == a.Push && r.m.state == undecided {
+			r.newer = a.Newer
+		}
 		r.m.HandleAnswer(now, a)
 	}
 	for _, p := range m.pending {

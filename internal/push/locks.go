@@ -46,10 +46,7 @@ func (l *Locks) Deny(now time.Time, id protocol.PushID, h Holder) {
 }
 
 type lock struct {
-	id     protocol.PushID
-	name   string // of the push's origin, for people
-	module string
-	paths  []string
+	claim
 }
 
 // overlap reports whether a path of one list is at, below or above one of the
@@ -92,8 +89,10 @@ func ordered(paths []string) []string {
 
 // Holder is a push that stands in the way of another.
 type Holder struct {
-	ID   protocol.PushID
-	Name string // of its origin
+	ID    protocol.PushID
+	Place protocol.PushID // in the order of the pushes
+	Name  string          // of its origin
+	dry   bool            // it changes nothing
 }
 
 // Conflicts returns the other pushes that hold a lock overlapping the paths.
@@ -102,7 +101,7 @@ func (l *Locks) Conflicts(id protocol.PushID, module string, paths []string) []H
 	paths = ordered(paths)
 	for _, h := range l.held {
 		if h.id != id && h.module == module && overlap(h.paths, paths) {
-			hs = append(hs, Holder{h.id, h.name})
+			hs = append(hs, Holder{h.id, h.place, h.name, h.dry})
 		}
 	}
 	return hs
@@ -111,12 +110,18 @@ func (l *Locks) Conflicts(id protocol.PushID, module string, paths []string) []H
 // Hold takes the lock. The caller has dealt with all conflicts; holding twice
 // is harmless.
 func (l *Locks) Hold(id protocol.PushID, name, module string, paths []string) {
+	l.hold(claim{id: id, place: id, name: name, module: module, paths: paths})
+}
+
+// hold takes the lock for a claim.
+func (l *Locks) hold(c claim) {
 	for _, h := range l.held {
-		if h.id == id {
+		if h.id == c.id {
 			return
 		}
 	}
-	l.held = append(l.held, &lock{id, name, module, ordered(paths)})
+	c.paths = ordered(c.paths)
+	l.held = append(l.held, &lock{c})
 }
 
 // Release gives the lock of a push back; releasing what is not held is

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"makuo/internal/push/journal"
+	"makuo/internal/push/order"
 	"makuo/internal/tree"
 	"makuo/protocol"
 	"makuo/transfer"
@@ -42,6 +43,7 @@ type Config struct {
 	Name    string // of this member
 	Modules []*tree.Module
 	Store   *journal.Store
+	Order   *order.Book // what pushes have decided here; nil: only what this run sees
 	Wire    Wire
 	Log     *zap.Logger
 	Spool   string // directory for unlinked files
@@ -71,6 +73,7 @@ type Manager struct {
 	tombs    map[streamKey]*tomb
 	streams  uint32
 	last     int64 // start of the newest push of ours
+	seen     int64 // start of the newest push of others
 	pkts     []protocol.Data
 	wg       sync.WaitGroup
 	closing  bool
@@ -90,8 +93,12 @@ type streamKey struct {
 // New returns a Manager and takes over what Recover found.
 func New(cfg Config) *Manager {
 	m := &Manager{cfg: cfg, log: cfg.Log, modules: make(map[string]*tree.Module), members: make(map[streamKey]*memberRun), closed: make(chan struct{})}
+	if m.cfg.Order == nil {
+		m.cfg.Order = order.New()
+	}
 	for _, mod := range cfg.Modules {
 		m.modules[mod.Name()] = mod
+		mod.SetOrder(m.cfg.Order.Module(mod.Name()))
 	}
 	return m
 }

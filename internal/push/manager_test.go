@@ -113,10 +113,10 @@ func TestOnlyANewerPushEndsASilentOne(t *testing.T) {
 	b.m.locks.Hold(r.m.ID(), "x", "default", []string{"."})
 	b.now = b.now.Add(time.Minute)
 	b.m.now = b.now
-	if _, ok := b.m.tryLock(protocol.PushID{Start: 4, Origin: 8}, "y", "default", []string{"a"}); ok || r.m.state == finished {
+	if _, ok := b.m.tryLock(testClaim(4, 8, "a")); ok || r.m.state == finished {
 		t.Error("an older push ended a newer one")
 	}
-	if _, ok := b.m.tryLock(protocol.PushID{Start: 6, Origin: 8}, "y", "default", []string{"a"}); !ok {
+	if _, ok := b.m.tryLock(testClaim(6, 8, "a")); !ok {
 		t.Error("a newer push does not end a silent one")
 	}
 }
@@ -191,4 +191,10 @@ func TestStandstill(t *testing.T) {
 	if b.m.Poll(b.now); r.m.state != streaming || r.m.Preemptible(b.now) {
 		t.Errorf("%v after an hour in which nothing could be heard", r.m.state)
 	}
+}
+
+// testClaim is a push's claim to a path of the module default.
+func testClaim(start int64, origin protocol.Session, path string) claim {
+	id := protocol.PushID{Start: start, Origin: origin}
+	return claim{id: id, place: id, name: "y", module: "default", paths: []string{path}}
 }

@@ -71,6 +71,9 @@ type (
 	// EvCommit: the decision is to commit; then call CommitDone. It comes again
 	// after a CommitDone with an error.
 	EvCommit struct{}
+	// EvAgreed: the push is over, and changed nothing here: the member had what
+	// it decided.
+	EvAgreed struct{}
 	// EvDiscard: forget what is staged; Keep leaves complete files for the
 	// next push of the same content.
 	EvDiscard struct{ Keep bool }
@@ -142,6 +145,24 @@ func (m *Member) aside() bool { return m.state <= bystander }
 func (m *Member) Preemptible(now time.Time) bool {
 	return m.state != committing && m.state != staging && now.Sub(m.heard) >= preemptAfter
 }
+
+// passable reports whether a newer push need not wait for this one: it is
+// staged, and nobody knows yet whether it is decided, or it only serves parked
+// members.
+func (m *Member) passable(now time.Time) bool {
+	switch m.state {
+	case undecided:
+		return true
+	case staged:
+		return m.late() || now.Sub(m.heard) >= preemptAfter
+	case staging:
+		return m.late()
+	}
+	return false
+}
+
+// late reports whether the push serves members that were parked in another one.
+func (m *Member) late() bool { return m.header != nil && !m.header.Order.IsZero() }
 
 func (m *Member) emit(e Event) { m.events = append(m.events, e) }
 
@@ -264,7 +285,7 @@ func (m *Member) Poll(now time.Time) (outs []MemberOut, next time.Time) {
 	if m.state == undecided {
 		if now.Sub(m.asked) >= queryEvery {
 			m.asked = now
-			outs = append(outs, MemberOut{Query: &protocol.Query{Push: m.id}})
+			outs = append(outs, MemberOut{Query: &protocol.Query{Push: m.id, Order: m.header.Order, Module: m.header.Module}})
 		}
 		next = m.asked.Add(queryEvery)
 	}

@@ -47,7 +47,7 @@ func (m *Member) lock(now time.Time) {
 		m.emit(EvBegin{m.header})
 	case m.how != protocol.RecordBusy || m.answered != m.st.Attempt || m.blocker != holder.ID:
 		m.how, m.answered, m.blocker = protocol.RecordBusy, m.st.Attempt, holder.ID
-		m.record(now, protocol.Record{Type: protocol.RecordBusy, Attempt: m.st.Attempt, Holder: holder.ID, Name: holder.Name})
+		m.record(now, protocol.Record{Type: protocol.RecordBusy, Attempt: m.st.Attempt, Holder: holder.Place, Name: holder.Name})
 	}
 }
 
@@ -113,6 +113,9 @@ func (m *Member) finish(now time.Time) {
 			return
 		}
 		m.outcome = "done"
+		if m.header.Options&(protocol.OptDryRun|protocol.OptCheck) == 0 {
+			m.emit(EvAgreed{})
+		}
 		m.discard(false)
 	default:
 		m.outcome = "not finished here"

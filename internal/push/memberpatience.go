@@ -41,6 +41,11 @@ func (m *Member) Preempt(now time.Time) {
 	m.fail(now, "ended by a newer push: its origin had fallen silent")
 }
 
+// Supersede ends a push that serves parked members in favour of a newer one.
+func (m *Member) Supersede(now time.Time, by string) {
+	m.fail(now, "superseded by "+by)
+}
+
 // Shutdown ends this member's part because its daemon stops. What is staged
 // stays on disk: the origin counts on it, and the next start asks how the push
 // ended.

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"makuo/internal/push/journal"
+	"makuo/internal/push/order"
 	"makuo/internal/tree"
 	"makuo/protocol"
 	"makuo/transfer"
@@ -45,14 +46,18 @@ type memberRun struct {
 	failed  error
 	discard bool
 	dry     bool
+	decides *order.Entries // what the push decides; nil: all that is at or below its paths
 
 	// Owned by the loop: the target whose logs are served.
 	logs     LogReader
 	fetches  []protocol.Fetch // not answered; the first is being read
 	attempts int              // targets asked for
 	entries  uint64
-	content  uint64 // bytes stored
-	received meter  // of content
+	content  uint64               // bytes stored
+	received meter                // of content
+	waits    bool                 // to commit, for a newer push
+	newer    []protocol.NewerPush // decided elsewhere since
+	cause    error                // why the commit failed last
 }
 
 // maxEarlyBatches is how far a batch may be ahead of the next one. They are
@@ -91,6 +96,10 @@ func (r *memberRun) poll(now time.Time) time.Time {
 		r.mgr.sendMember(r, o)
 	}
 	r.handle()
+	if r.waits {
+		r.commit()
+		next = earlier(next, now.Add(commitAgain))
+	}
 	return next
 }
 
@@ -104,6 +113,8 @@ func (r *memberRun) event(e Event) {
 		r.jobs.put(r.stage)
 	case EvCommit:
 		r.commit()
+	case EvAgreed:
+		r.jobs.put(r.agreed)
 	case EvDiscard:
 		r.jobs.put(func() { r.drop(e.Keep) })
 	case EvFinished:
@@ -123,6 +134,9 @@ func (r *memberRun) begin(h *protocol.PushHeader) {
 		r.dry = h.Options&protocol.OptDryRun != 0
 		if r.target != nil {
 			r.target.Close() // of an attempt that gave the lock back
+		}
+		if r.decides = nil; !order.Whole(h) && !r.dry {
+			r.decides = new(order.Entries)
 		}
 		t, err := module.Begin(id, h)
 		r.target, r.early, r.next, r.digest, r.failed, r.discard = t, make(map[uint32]transfer.Complete), 0, 0, err, false
@@ -214,6 +228,9 @@ func (r *memberRun) bad(c transfer.Complete, err error) {
 func (r *memberRun) compare(c transfer.Complete, content []byte, b *protocol.Batch) {
 	r.next++
 	r.digest = protocol.ChainDigest(r.digest, content)
+	if r.decides != nil {
+		r.decides.AddBatch(b)
+	}
 	data, change, err := r.target.Compare(b)
 	digest, attempt, count := r.digest, r.begun, uint64(len(b.Entries))
 	if err != nil {
@@ -289,12 +306,20 @@ func (r *memberRun) stage() {
 // commit has it noted that the push is to be committed here, then commits.
 func (r *memberRun) commit() {
 	m := r.mgr
-	id, module := r.m.ID(), r.m.Header().Module
+	id, header := r.m.ID(), r.m.Header()
+	module := header.Module
+	c := claimOf(id, header)
+	if r.waits = m.newerHolds(&c); r.waits {
+		return
+	}
+	newer := r.newer
+	m.behind(id, newer)
 	m.cfg.Store.Ordered(id, module, m.now, func(now time.Time, err error) {
 		m.noted(now, err)
 		r.jobs.put(func() {
-			counts, took, err := r.target.Commit()
+			counts, took, err := r.decide(newer)
 			r.post(func(now time.Time) {
+				r.cause = err
 				if err != nil {
 					m.log.Error("could not commit a push; it is tried again", zap.Stringer("push", id), zapErr(err))
 				} else {

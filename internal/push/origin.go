@@ -33,6 +33,7 @@ type RosterMember struct {
 // OriginConfig describes one push to its machine.
 type OriginConfig struct {
 	ID          protocol.PushID
+	Place       protocol.PushID // in the order of the pushes
 	Stream      uint32
 	DryRun      bool
 	AllOrNone   bool          // commit only if the whole roster is staged
@@ -116,6 +117,9 @@ type batchState struct {
 
 // NewOrigin starts a push: its first Poll announces it.
 func NewOrigin(cfg OriginConfig, now time.Time) *Origin {
+	if cfg.Place.IsZero() {
+		cfg.Place = cfg.ID
+	}
 	o := &Origin{cfg: cfg, s: cfg.Sender, index: make(map[protocol.Session]int), started: now, since: now, looked: now, urgent: true}
 	for i, r := range cfg.Roster {
 		o.index[r.Session] = i

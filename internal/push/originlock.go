@@ -57,7 +57,7 @@ func (o *Origin) busy(now time.Time, h Holder) {
 	if o.impatient(now) {
 		return
 	}
-	if h.ID.Less(o.cfg.ID) {
+	if h.Place.Less(o.cfg.Place) {
 		o.cfg.Lock.Release()
 		for _, m := range o.members {
 			m.yielded = false

@@ -119,7 +119,7 @@ func (o *Origin) take(now time.Time, i int, rec *protocol.Record) {
 		m.yielded = true
 	case protocol.RecordBusy:
 		m.busy = true
-		o.busy(now, Holder{rec.Holder, rec.Name})
+		o.busy(now, Holder{ID: rec.Holder, Place: rec.Holder, Name: rec.Name})
 	case protocol.RecordRefused:
 		o.out(now, i, MemberRefused, rec.Text)
 	case protocol.RecordFailed:

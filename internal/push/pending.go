@@ -7,20 +7,25 @@ import (
 	"go.uber.org/zap"
 
 	"makuo/internal/push/journal"
+	"makuo/internal/push/order"
 	"makuo/internal/tree"
 	"makuo/protocol"
 )
 
 // pendingRun is a push that was staged here, undecided, when the daemon
-// stopped: it asks how the push ended until somebody knows, ten minutes have
-// passed, or a newer push wants the paths.
+// stopped: it asks how the push ended until somebody knows, or ten minutes have
+// passed. Newer pushes go past it; then it leaves their paths alone.
 type pendingRun struct {
 	mgr   *Manager
 	p     *tree.Pending
 	since time.Time
 	asked time.Time
-	busy  bool    // being committed or discarded
-	again backoff // of a commit that failed
+	busy  bool                 // being committed or discarded
+	again backoff              // of a commit that failed
+	cause error                // why it failed
+	waits bool                 // to commit, for a newer push
+	why   string               // it is committed
+	newer []protocol.NewerPush // decided elsewhere since
 }
 
 // Recover takes over what tree.Module.Recover found undecided.
@@ -28,7 +33,9 @@ func (m *Manager) Recover(now time.Time, module string, list []*tree.Pending) {
 	for _, p := range list {
 		m.log.Warn("a push is staged here and undecided: asking how it ended", zap.Stringer("push", p.ID))
 		m.pending = append(m.pending, &pendingRun{mgr: m, p: p, since: now})
-		m.locks.Hold(p.ID, "an earlier push", module, p.Paths)
+		if c := claimOf(p.ID, p.Header); tooEarly(now, p.ID, p.Header.Name) == "" {
+			m.locks.hold(c)
+		}
 	}
 }
 
@@ -39,6 +46,10 @@ func (r *pendingRun) paths() []string { return r.p.Paths }
 func (r *pendingRun) poll(now time.Time) time.Time {
 	if r.busy {
 		return time.Time{}
+	}
+	if r.waits {
+		r.end(true, r.why)
+		return now.Add(commitAgain)
 	}
 	if !r.again.first() {
 		if r.again.due(now) {
@@ -52,7 +63,7 @@ func (r *pendingRun) poll(now time.Time) time.Time {
 	}
 	if now.Sub(r.asked) >= queryEvery {
 		r.asked = now
-		q := &protocol.Query{Push: r.p.ID}
+		q := &protocol.Query{Push: r.p.ID, Order: r.p.Header.Order, Module: r.p.Header.Module}
 		r.mgr.sendMember(nil, MemberOut{Query: q})
 	}
 	return r.asked.Add(queryEvery)
@@ -71,34 +82,32 @@ func (r *pendingRun) answer(now time.Time, a *protocol.Answer) {
 	}
 	switch verdict(a) {
 	case verdictCommit:
+		r.newer = a.Newer
 		r.end(true, "it was committed")
 	case verdictDiscard:
 		r.end(false, "its origin had not decided")
 	}
 }
 
-// preempt discards the push in favour of a newer one.
-func (r *pendingRun) preempt() bool {
-	if r.decided() {
-		return false
-	}
-	r.end(false, "a newer push has the paths")
-	return false // the paths are free when it is discarded
-}
-
 // decided reports whether it is known how the push ends here.
-func (r *pendingRun) decided() bool { return r.busy || !r.again.first() }
+func (r *pendingRun) decided() bool { return r.busy || r.waits || !r.again.first() }
 
 // end commits or discards the push on a goroutine, a commit when it is noted that
 // it was ordered. One that fails is tried again until it works, with the paths
 // locked.
 func (r *pendingRun) end(commit bool, why string) {
-	r.busy = true
 	m := r.mgr
 	if !commit {
+		r.busy = true
 		m.wg.Go(func() { r.work(false, why) })
 		return
 	}
+	c := claimOf(r.p.ID, r.p.Header)
+	if r.waits, r.why = m.newerHolds(&c), why; r.waits {
+		return
+	}
+	r.busy = true
+	m.behind(r.p.ID, r.newer)
 	m.cfg.Store.Ordered(r.p.ID, r.p.Header.Module, m.now, func(now time.Time, err error) {
 		m.noted(now, err)
 		if !m.ended() {
@@ -114,7 +123,13 @@ func (r *pendingRun) work(commit bool, why string) {
 	var err error
 	var counts protocol.Counts
 	if commit {
-		counts, _, err = r.p.Commit()
+		h, layer := m.cfg.Order.Module(module), order.Of(id, r.p.Header, nil)
+		if err = decideHere(h, layer, r.newer); err == nil {
+			counts, _, err = r.p.Commit()
+		}
+		if err == nil {
+			m.tidy(h, layer.Place)
+		}
 	} else {
 		err = r.p.Discard()
 	}
@@ -124,7 +139,7 @@ func (r *pendingRun) work(commit bool, why string) {
 	m.cfg.Post(func(now time.Time) {
 		if commit && err != nil {
 			m.log.Error("could not commit a push; it is tried again", zap.Stringer("push", id), zap.Error(err))
-			r.busy = false
+			r.busy, r.cause = false, err
 			r.again.failed(now)
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"makuo/internal/push/order"
 	"makuo/internal/tree"
 	"makuo/protocol"
 )
@@ -119,7 +120,7 @@ func TestPendingCommitIsTriedAgain(t *testing.T) {
 			t.Fatalf("after %d failures others are told %v", i+1, o)
 		}
 		r.answer(protocol.OutcomeAborted)
-		if _, ok := r.m.tryLock(protocol.PushID{Start: 6, Origin: 9}, "y", "default", []string{"f"}); ok || p.busy {
+		if _, ok := r.m.tryLock(testClaim(6, 9, "f")); ok || p.busy {
 			t.Fatal("a push whose commit is under way is discarded")
 		}
 		r.m.Poll(p.again.at.Add(-1))
@@ -153,9 +154,6 @@ func TestPendingEnds(t *testing.T) {
 			st := protocol.State{Stream: 5, Push: r.id, Phase: protocol.PhaseAbort, Seq: r.seq}
 			r.m.state(r.now, netip.AddrPort{}, 9, &st)
 		}, ""},
-		"a newer push": {func(r *restart) {
-			r.m.tryLock(protocol.PushID{Start: 6, Origin: 9}, "y", "default", []string{"."})
-		}, ""},
 		"nobody knows": {func(r *restart) {
 			for end := r.now.Add(undecidedFor); r.now.Before(end); {
 				r.now = r.now.Add(time.Second)
@@ -171,6 +169,90 @@ func TestPendingEnds(t *testing.T) {
 				t.Errorf("content %q, locked %v, %d pending", r.content(), r.locked(), len(r.m.pending))
 			}
 		})
+	}
+}
+
+// TestNewerPushGoesPast: a newer push has the paths at once, what is staged
+// stays, and its decision waits for that push's end and leaves alone what that
+// one has decided; a dry run changes nothing of it.
+func TestNewerPushGoesPast(t *testing.T) {
+	for name, c := range map[string]struct {
+		path, want string
+	}{"beside it": {"g", "new"}, "over it": {"f", ""}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRestart(t)
+			r.m.modules["default"].SetOrder(r.m.cfg.Order.Module("default"))
+			dry := testClaim(6, 9, ".")
+			dry.dry = true
+			if _, ok := r.m.tryLock(dry); !ok || r.m.pending[0].decided() {
+				t.Fatal("a dry run waits for a push that is undecided, or ends it")
+			}
+			r.m.Release(dry.id)
+			newer := testClaim(7, 9, ".")
+			if _, ok := r.m.tryLock(newer); !ok || r.m.pending[0].decided() {
+				t.Fatal("a newer push waits for one that is undecided, or ends it")
+			}
+			r.answer(protocol.OutcomeCommitted)
+			if p := r.m.pending[0]; !p.waits || p.busy {
+				t.Fatal("the decision does not wait for the newer push")
+			}
+			h := &protocol.PushHeader{Name: "y", Paths: []string{c.path}, Options: protocol.OptRecursive | protocol.OptDelete}
+			if err := r.m.cfg.Order.Module("default").Decide(order.Of(newer.id, h, nil)); err != nil {
+				t.Fatal(err)
+			}
+			r.m.Release(newer.id)
+			r.m.Poll(r.now)
+			r.ended()
+			if r.content() != c.want || r.locked() || len(r.m.pending) != 0 {
+				t.Errorf("content %q, locked %v, %d pending", r.content(), r.locked(), len(r.m.pending))
+			}
+		})
+	}
+}
+
+// TestReturnedMemberIsTold: what newer pushes decided while this host was away
+// is left alone by the older one that it commits.
+func TestReturnedMemberIsTold(t *testing.T) {
+	r := newRestart(t)
+	r.m.modules["default"].SetOrder(r.m.cfg.Order.Module("default"))
+	a := protocol.Answer{Push: r.id, Outcome: protocol.OutcomeCommitted,
+		Newer: []protocol.NewerPush{{Place: protocol.PushID{Start: 7, Origin: 9}, Name: "y", Paths: []string{"f"}}}}
+	if err := r.m.Handle(r.now, netip.AddrPort{}, protocol.Prefix{Type: protocol.TypeAnswer, Session: 3}, a.Append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	r.ended()
+	if r.content() != "" || len(r.m.pending) != 0 {
+		t.Errorf("content %q, %d pending", r.content(), len(r.m.pending))
+	}
+}
+
+// TestSickMemberSpeaksForItself: a commit that fails is no lock that others
+// wait for.
+func TestSickMemberSpeaksForItself(t *testing.T) {
+	r := newRestart(t)
+	plan := filepath.Join(r.base, protocol.StageName, r.id.String(), "plan")
+	if err := os.WriteFile(plan, bytes.Repeat([]byte{0xff}, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.answer(protocol.OutcomeCommitted)
+	r.ended()
+	h := &protocol.PushHeader{Module: "default", Name: "y", Paths: []string{"f"}}
+	id := protocol.PushID{Start: 6, Origin: 9}
+	if why, _, ok := r.m.Admit(id, h); ok || !strings.Contains(why, "has not finished") || !strings.Contains(why, "behind") {
+		t.Errorf("admitted %v, %q", ok, why)
+	}
+}
+
+// TestIDsFromTheFuture are refused with both times.
+func TestIDsFromTheFuture(t *testing.T) {
+	r := newRestart(t)
+	h := &protocol.PushHeader{Module: "default", Name: "y", Paths: []string{"g"}}
+	for ahead, want := range map[time.Duration]bool{50 * time.Second: true, 70 * time.Second: false} {
+		why, _, ok := r.m.Admit(protocol.PushID{Start: r.now.Add(ahead).UnixNano(), Origin: 9}, h)
+		if ok != want || !ok && strings.Count(why, "UTC") != 2 {
+			t.Errorf("%v ahead: admitted %v, %q", ahead, ok, why)
+		}
+		r.m.Release(protocol.PushID{Start: r.now.Add(ahead).UnixNano(), Origin: 9})
 	}
 }
 

@@ -229,7 +229,7 @@ func (r *run) event(now time.Time, e Event) {
 	case EvReadRest:
 		r.src.jobs.put(readJob{})
 	case EvDecide:
-		r.decide(now)
+		r.decide()
 	case EvDecided:
 		r.notes.put(NoteDecided{})
 	case EvProbe:
@@ -243,6 +243,13 @@ func (r *run) event(now time.Time, e Event) {
 	case EvDeleted:
 		r.notes.put(NotePath{ActionDelete, e.Member, e.Path})
 	case EvResult:
+		if r.o.agreed() {
+			r.mgr.wg.Go(func() {
+				if err := r.noteOrder(); err != nil {
+					r.mgr.log.Warn("could not note what a push has decided", zapErr(err))
+				}
+			})
+		}
 		r.end(now)
 	}
 }
@@ -286,8 +293,17 @@ func (r *run) wanted(e EvWanted) {
 }
 
 // decide has the decision written: nobody waits for it but this push.
-func (r *run) decide(now time.Time) {
-	r.mgr.cfg.Store.Decide(r.o.cfg.ID, now, r.o.DecisionWritten)
+func (r *run) decide() {
+	r.mgr.wg.Go(func() {
+		err := r.noteOrder()
+		r.mgr.cfg.Post(func(now time.Time) {
+			if err != nil {
+				r.o.DecisionWritten(now, err)
+				return
+			}
+			r.mgr.cfg.Store.Decide(r.o.cfg.ID, now, r.o.DecisionWritten)
+		})
+	})
 }
 
 // noteChanges writes what the members change to the spool, until the push has

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"makuo/internal/push/order"
 	"makuo/internal/tree"
 	"makuo/protocol"
 	"makuo/transfer"
@@ -31,6 +32,7 @@ type source struct {
 	read    chan readItem
 	jobs    *queue[readJob]
 	spool   *spool
+	decides *order.Entries // what the push decides; nil: all that is at or below its paths
 
 	entries atomic.Uint64 // scanned
 	ahead   atomic.Bool   // of the wire, see aheadTime
@@ -135,6 +137,9 @@ func (s *source) replay(ctx context.Context) {
 
 // batch hands out one batch.
 func (s *source) batch(ctx context.Context, b *protocol.Batch, content []byte, digest *uint64) error {
+	if s.decides != nil {
+		s.decides.AddBatch(b)
+	}
 	*digest = protocol.ChainDigest(*digest, content)
 	kind, enc, err := transfer.EncodeBlock(protocol.BlockManifest, content, takeBytes())
 	if err != nil {

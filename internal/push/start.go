@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"makuo/internal/push/order"
 	"makuo/protocol"
 	"makuo/transfer"
 )
@@ -155,7 +156,7 @@ const leastWindow = 1 << 20 // bytes
 // the spool. What they had stored completely is used. Of several, those that
 // hold the others back are parked again.
 func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.Time, sum *Summary, emit func(Note)) {
-	again := lateRequest(req, parked)
+	again := lateRequest(req, r.o.cfg.ID, parked)
 	l, err := m.begin(&again, r.src.spool)
 	if err != nil {
 		unserved(parked, err, sum, emit)
@@ -197,12 +198,16 @@ func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.T
 	}
 }
 
-// lateRequest asks for the push that serves the parked members of req. What
+// lateRequest asks for the push that serves the parked members of req, in whose
+// place in the order it stays. What
 // is in its way is that push itself, at members that have not heard of its end:
 // it is waited for, whatever the user says of other pushes.
-func lateRequest(req *Request, parked []RosterMember) Request {
+func lateRequest(req *Request, place protocol.PushID, parked []RosterMember) Request {
 	again := *req
 	again.Roster, again.Absent = parked, nil
+	if again.Header.Order.IsZero() {
+		again.Header.Order = place
+	}
 	again.Wait = max(req.Wait, req.Timeout, 2*preemptAfter)
 	return again
 }
@@ -236,6 +241,9 @@ func (m *Manager) start(now time.Time, req *Request, sp *spool, replay bool) (*r
 		wire: meter{every: time.Second / meterSamples}, sent: meter{every: 5 * time.Second / meterSamples},
 		started: now, problems: make(problemSet), replay: replay}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
+	if !order.Whole(&req.Header) && req.Header.Options&(protocol.OptDryRun|protocol.OptCheck) == 0 {
+		src.decides = new(order.Entries)
+	}
 	src.wake = func() { m.cfg.Post(func(time.Time) {}) }
 	src.problem = func(path, text string, warning bool) {
 		m.cfg.Post(func(time.Time) { r.problem("", path, text, warning) })
@@ -248,13 +256,13 @@ func (m *Manager) start(now time.Time, req *Request, sp *spool, replay bool) (*r
 	r.s = transfer.NewSender(transfer.SenderConfig{Stream: m.streams, Members: len(req.Roster), SymbolSize: symbol,
 		Rate: transfer.RateConfig{Cap: m.cfg.RateCap}, Release: giveBytes}, now)
 	// Two pushes of one daemon never share an id, whatever the clock does.
-	m.last = max(m.last+1, now.UnixNano())
+	m.last = m.nextStart(now)
 	id := protocol.PushID{Start: m.last, Origin: m.cfg.Self}
 	opt := req.Header.Options
 	r.o = NewOrigin(OriginConfig{ID: id, Stream: m.streams, DryRun: opt&protocol.OptDryRun != 0, AllOrNone: req.AllOrNone,
 		Hopeless: req.lacking() > 0, Park: req.parks(), Deletes: req.Verbose > 0 || opt&protocol.OptDryRun != 0,
 		Wait: req.Wait, Timeout: req.Timeout, Roster: req.Roster, Sender: r.s, Out: r.out,
-		HeaderBlock: transfer.Block{Kind: kind, Encoded: enc}, Lock: &ownLock{m, id, req.Header.Module, req.Header.Paths}}, now)
+		HeaderBlock: transfer.Block{Kind: kind, Encoded: enc}, Lock: &ownLock{m, id, claimOf(id, &req.Header)}, Place: order.Place(id, &req.Header)}, now)
 	if r.pathLinesWanted() {
 		r.changes, r.noted = newQueue[EvWant](), make(chan struct{})
 		m.wg.Go(r.noteChanges)
@@ -265,16 +273,25 @@ func (m *Manager) start(now time.Time, req *Request, sp *spool, replay bool) (*r
 	return r, nil
 }
 
+// nextStart returns the start of the next push of ours: it comes after all that
+// are known here, but is never further ahead of the clock than others accept.
+func (m *Manager) nextStart(now time.Time) int64 {
+	wall := now.UnixNano()
+	if next := max(wall, m.last+1, m.seen+1); next <= wall+int64(aheadOfClock)/2 {
+		return next
+	}
+	return wall
+}
+
 // ownLock is a push's lock on the paths of its own daemon.
 type ownLock struct {
-	m      *Manager
-	id     protocol.PushID
-	module string
-	paths  []string
+	m  *Manager
+	id protocol.PushID
+	c  claim
 }
 
 // Try implements Locker.
-func (l *ownLock) Try() (Holder, bool) { return l.m.tryLock(l.id, l.m.cfg.Name, l.module, l.paths) }
+func (l *ownLock) Try() (Holder, bool) { return l.m.tryLock(l.c) }
 
 // Release implements Locker.
 func (l *ownLock) Release() { l.m.locks.Release(l.id) }

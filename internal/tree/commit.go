@@ -36,7 +36,8 @@ type committer struct {
 	goneAt  int64    // where they begin in the plan
 	stuck   string   // the last path that could not be deleted
 	touched map[string]bool
-	checked *fsroot.Dir // the last live directory whose identity was checked
+	checked *fsroot.Dir    // the last live directory whose identity was checked
+	left    map[int64]bool // steps whose path a newer push has decided, by where they begin in the plan
 	work    int
 	inPlace bool // attributes of files were changed, which no directory's sync covers
 }
@@ -163,6 +164,9 @@ func (c *committer) run() error {
 	// A directory that an earlier attempt made live may not be taken for staged.
 	c.t.stage.root.Invalidate(".")
 	c.t.restartCommit()
+	if err := c.yieldAll(); err != nil {
+		return err
+	}
 	if err := c.t.eachStep(c.prepare); err != nil {
 		return err
 	}
@@ -182,6 +186,9 @@ func (c *committer) run() error {
 
 // prepare sets the late modes and finds the passes that have work.
 func (c *committer) prepare(s *step) error {
+	if c.left[s.at] {
+		return nil
+	}
 	if p := passOf(s); p >= 0 {
 		c.needed[p] = true
 	}
@@ -213,7 +220,7 @@ func (c *committer) do(s *step) error {
 	if s.op == opGone && (c.goneAt == 0 || c.goneOf != s.entry) {
 		c.goneOf, c.goneAt = s.entry, s.at
 	}
-	if passOf(s) != c.pass {
+	if passOf(s) != c.pass || c.left[s.at] {
 		return nil
 	}
 	switch c.pass {

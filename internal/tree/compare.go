@@ -42,7 +42,8 @@ type Target struct {
 	last      string // path of the last entry
 	present   int    // entries of the manifest below the root that can be in place here
 	keptOff   uint64 // protected paths that differ
-	dotEmpty  bool   // "." is recursed into
+	newer     newerWins
+	dotEmpty  bool // "." is recursed into
 	links     linkTable
 	spare     *fsroot.Names
 	stat      fsroot.Stat // of the entry that is looked at
@@ -110,6 +111,7 @@ func (m *Module) begin(id protocol.PushID, h *protocol.PushHeader) (*Target, err
 	}
 	t.hold.init(t)
 	t.links.init()
+	t.askNewer()
 	root, err := m.Root.OpenDir(".")
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", m.Name(), err)
@@ -171,6 +173,7 @@ func (t *Target) EndCompare() error {
 	}
 	t.checkDeletes()
 	t.reportKeptOff()
+	t.reportNewer()
 	return t.flushPlan()
 }
 
@@ -205,6 +208,10 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 	}
 	if len(e.Xattrs) > 0 && e.Type != protocol.EntryDirectory || e.Type == protocol.EntryHardlink {
 		f.mixed = true
+	}
+	if scope := t.newer.scope(e.Path); scope == ScopePath || scope == ScopeBelow && e.Type != protocol.EntryDirectory && st != nil && st.IsDir() {
+		t.newerEntry(f, e, name, st)
+		return verdictNone, nil
 	}
 	v, err := t.decide(f, n, e, name, st)
 	if err != nil {
@@ -278,6 +285,7 @@ func (t *Target) rootEntry(n uint32, e *protocol.Entry) (verdict, error) {
 		return verdictNone, nil
 	}
 	f.take(t, n, e)
+	f.newer = t.newer.scope(".") == ScopePath
 	t.dotEmpty = e.Flags&protocol.EntryRecurse != 0
 	st, err := f.dir.LstatSelf()
 	if err != nil {
@@ -286,6 +294,10 @@ func (t *Target) rootEntry(n uint32, e *protocol.Entry) (verdict, error) {
 	f.plain.ino, f.judged = st.Ino, identOf(&st)
 	if f.differs, err = t.differs(node{d: f.dir}, e, &st, nil); err != nil {
 		return verdictNone, t.fail(".", err)
+	}
+	if f.differs && f.newer {
+		f.differs = false
+		t.newer.left++
 	}
 	f.foreign = f.differs && !t.mayAdjust(".", &st)
 	f.differs = f.differs && !f.foreign

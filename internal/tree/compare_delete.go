@@ -33,6 +33,13 @@ func (t *Target) remove(d deletion, dir *fsroot.Dir, name, path string, typ uint
 	if !t.mayGo(&d, path, isDir) {
 		return false, nil
 	}
+	scope := t.newer.scope(path)
+	if scope == ScopePath && !d.check {
+		t.newer.left++
+	}
+	if scope == ScopePath && !isDir {
+		return false, nil
+	}
 	st, err := dir.Lstat(name)
 	if err == nil {
 		err = d.removable(&st)
@@ -42,7 +49,7 @@ func (t *Target) remove(d deletion, dir *fsroot.Dir, name, path string, typ uint
 	}
 	if isDir {
 		empty, err := t.removeContents(d, dir, name, path)
-		if err != nil || !empty {
+		if err != nil || !empty || scope == ScopePath {
 			return false, err
 		}
 	}

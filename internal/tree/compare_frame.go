@@ -37,6 +37,7 @@ type frame struct {
 	refused   error // ... why not
 	sticky    bool  // ... only those of this user
 	foreign   bool  // it differs, belongs to somebody else, and that was reported
+	newer     bool  // a newer push has decided its attributes
 	listed    bool
 	listErr   error
 	names     *fsroot.Names
@@ -231,7 +232,7 @@ func (t *Target) finish(f *frame) error {
 		}
 		t.m.plain.end(plainCompare, f.path, &f.plain, f.names)
 	}
-	if f.entry == nil || f.entry.Type != protocol.EntryDirectory || (!f.differs && !f.touched && !f.inTree) {
+	if f.entry == nil || f.newer || f.entry.Type != protocol.EntryDirectory || (!f.differs && !f.touched && !f.inTree) {
 		return nil
 	}
 	if f.foreign || f.touched && !f.differs && !t.mayTouch(f) {

@@ -56,6 +56,7 @@ type Module struct {
 	own      []string  // paths of ModuleConfig.Own below Base
 	area     stageArea // see stage.go
 
+	order      Order      // see newer.go
 	unfinished unfinished // see earlier.go
 	may        privileges // see attr_caps.go
 	plain      plainDirs  // see plain.go
