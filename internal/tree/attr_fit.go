@@ -154,7 +154,7 @@ func attrCause(err error) string {
 
 // setAttr sets one attribute by set. Only an error of the disk is returned:
 // any other is one of the attribute.
-func (t *Target) setAttr(path string, x protocol.Xattr, set func(name string, value []byte) error) error {
+func (t *Target) setAttr(e *protocol.Entry, x protocol.Xattr, set func(name string, value []byte) error) error {
 	err := t.hold.permitted(x.Name, set(x.Name, x.Value))
 	if err == nil {
 		return nil
@@ -162,6 +162,9 @@ func (t *Target) setAttr(path string, x protocol.Xattr, set func(name string, va
 	if isFatalErrno(err) && !isFullErrno(err) || errors.Is(err, fs.ErrNotExist) {
 		return xattrError{err}
 	}
-	t.attrFailed(path, attrError(x, err))
+	if x.Name == aclAccess {
+		withoutACL(e, x.Value)
+	}
+	t.attrFailed(e.Path, attrError(x, err))
 	return nil
 }

@@ -2,6 +2,8 @@ package tree
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -216,4 +218,118 @@ func TestGroupsWithoutRoot(t *testing.T) {
 			t.Errorf("%s is %s, want %s", path, got, want)
 		}
 	}
+}
+
+// acl is an ACL by which user 2002 gets all, the group what group says.
+func acl(group byte) []byte {
+	b := []byte{2, 0, 0, 0}
+	for _, e := range [][2]byte{{1, 7}, {2, 7}, {4, group}, {0x10, 7}, {0x20, 0}} {
+		id := uint32(0xffffffff)
+		if e[0] == 2 {
+			id = 2002
+		}
+		b = binary.LittleEndian.AppendUint32(append(b, e[0], 0, e[1], 0), id)
+	}
+	return b
+}
+
+// TestACLThatIsLeftOut: without the ACL the group does not get what the ACL's
+// mask allowed to others.
+func TestACLThatIsLeftOut(t *testing.T) {
+	src, dst := ext4FS(t), t.TempDir()
+	if err := unix.Mount("makuo-test", dst, "ramfs", 0, ""); err != nil {
+		t.Skipf("a file system without ACLs: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(dst, unix.MNT_DETACH) })
+	plant(t, src, 1000, "t/new 1", "t/old 1", "t/dir/x 1")
+	for path, group := range map[string]byte{"new": 0, "old": 4, "dir": 5} {
+		must(t, unix.Setxattr(src+"/t/"+path, aclAccess, acl(group), 0))
+	}
+	plant(t, dst, 1000, "t/old 1")
+	p := &pusher{src: openTestModule(t, src), dst: openTestModule(t, dst), options: protocol.OptRecursive, paths: []string{"t"}}
+	for try := range 2 {
+		o := p.push(t)
+		if len(o.problems) != 1 || !o.problems[0].Warning || !strings.Contains(o.problems[0].Text, "posix_acl") || try == 1 && len(o.change) > 0 {
+			t.Errorf("push %d: %v, changes %q", try, o.problems, o.change)
+		}
+	}
+	for path, want := range map[string]string{"new": "700 0:0", "old": "740 0:0", "dir": "750 0:0"} {
+		if got := modeAndOwner(t, dst+"/t/"+path); got != want {
+			t.Errorf("%s is %s, want %s", path, got, want)
+		}
+	}
+}
+
+// TestOwnersBeforeCapabilities: a change of owner takes setuid, setgid and
+// capabilities away; they are set behind it. Ids may be any.
+func TestOwnersBeforeCapabilities(t *testing.T) {
+	src, dst := ext4FS(t), ext4FS(t)
+	const far = 3_000_000_000
+	caps := []byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	plant(t, src, 1000, "t/cap 1", "t/suid 1", "t/new 1")
+	plant(t, dst, 1000, "t/cap 1", "t/suid 1")
+	for _, base := range []string{src, dst} {
+		id := far
+		if base == dst {
+			id = 7
+		}
+		for _, name := range []string{"cap", "suid", "new"} {
+			if base == dst && name == "new" {
+				continue
+			}
+			path := base + "/t/" + name
+			must(t, os.Chown(path, id, id))
+			if name != "suid" {
+				must(t, unix.Setxattr(path, "security.capability", caps, 0))
+			}
+			if name != "cap" {
+				must(t, os.Chmod(path, 0o755|os.ModeSetuid|os.ModeSetgid))
+			}
+		}
+	}
+	p := &pusher{src: openTestModule(t, src), dst: openTestModule(t, dst), options: protocol.OptRecursive, paths: []string{"t"}}
+	for try := range 2 {
+		if o := p.push(t); len(o.problems) > 0 || try == 1 && len(o.change) > 0 {
+			t.Errorf("push %d: %v, changes %q", try, o.problems, o.change)
+		}
+	}
+	for path, want := range map[string]string{"cap": "644", "suid": "6755", "new": "6755"} {
+		if got := modeAndOwner(t, dst+"/t/"+path); got != fmt.Sprintf("%s %d:%d", want, far, far) {
+			t.Errorf("%s is %s", path, got)
+		}
+		if has := len(value(t, dst+"/t/"+path, "security.capability")) > 0; has != (path != "suid") {
+			t.Errorf("%s has capabilities: %v", path, has)
+		}
+	}
+}
+
+// TestPrivilegedAttributesWithoutRoot: the content arrives, and one warning says
+// what is left out.
+func TestPrivilegedAttributesWithoutRoot(t *testing.T) {
+	src, base := ext4FS(t), shared(t)
+	plant(t, src, 1000, "t/a 1", "t/b 1")
+	for _, name := range []string{"a", "b"} {
+		must(t, unix.Setxattr(src+"/t/"+name, "trusted.t", []byte("v"), 0))
+	}
+	must(t, filepath.WalkDir(src+"/t", func(path string, _ os.DirEntry, _ error) error { return os.Lchown(path, 2001, 2001) }))
+	must(t, os.Chown(base, 2001, 2001))
+	from := openTestModule(t, src)
+	var manifest []protocol.Batch
+	must(t, from.Scan(context.Background(), ScanSpec{Header: &protocol.PushHeader{Paths: []string{"t"}, Options: protocol.OptRecursive}, Problem: func(string, string, bool) {}},
+		func(b *protocol.Batch) error { manifest = append(manifest, *b); return nil }))
+	asUser(t, nil, func() {
+		tg, err := openTestModule(t, base).Begin(protocol.PushID{Start: 1}, &protocol.PushHeader{Module: "default", Name: "o", Paths: []string{"t"}, Options: protocol.OptRecursive | protocol.OptDryRun})
+		must(t, err)
+		for i := range manifest {
+			_, _, err := tg.Compare(&manifest[i])
+			must(t, err)
+		}
+		must(t, tg.EndCompare())
+		var o outcome
+		o.collect(t, tg)
+		tg.Close()
+		if len(o.problems) != 1 || !o.problems[0].Warning || !strings.Contains(o.problems[0].Text, "trusted.*") {
+			t.Errorf("%v", o.problems)
+		}
+	})
 }

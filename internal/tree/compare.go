@@ -213,6 +213,7 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 		t.newerEntry(f, e, name, st)
 		return verdictNone, nil
 	}
+	t.hold.narrow(e)
 	v, err := t.decide(f, n, e, name, st)
 	if err != nil {
 		if e.Type == protocol.EntryDirectory {
@@ -291,6 +292,9 @@ func (t *Target) rootEntry(n uint32, e *protocol.Entry) (verdict, error) {
 	if err != nil {
 		return verdictNone, t.fail(".", err)
 	}
+	t.hold.narrow(e)
+	t.hold.tellOwner(e, &st)
+	t.hold.tellAttrs(e)
 	f.plain.ino, f.judged = st.Ino, identOf(&st)
 	if f.differs, err = t.differs(node{d: f.dir}, e, &st, nil); err != nil {
 		return verdictNone, t.fail(".", err)

@@ -180,9 +180,7 @@ func (h *holdable) has(kind string) bool {
 	ok := true
 	if privilegedKind(kind) != "" && !h.t.m.may.may(kind) {
 		h.kinds[kind] = false
-		if h.root { // others are not expected to
-			h.refused(kind)
-		}
+		h.refused(kind)
 		return false
 	}
 	if d, err := h.t.m.Root.OpenDir("."); err == nil {
@@ -432,6 +430,7 @@ func (t *Target) apply(nd node, e *protocol.Entry, st *fsroot.Stat, mode uint32)
 	if e.Type == protocol.EntrySymlink {
 		return t.applyTime(nd, e, st)
 	}
+	mode &^= 0o070 &^ e.Mode // of an ACL that could not be set
 	wanted, mask := t.hold.mode(e, st)
 	mode &^= e.Mode &^ wanted
 	if owned || changed || (st.Perm()^mode)&mask != 0 {
@@ -466,7 +465,7 @@ func (t *Target) applyXattrs(nd node, e *protocol.Entry, st *fsroot.Stat) (chang
 			return false, xattrError{err}
 		}
 	}
-	return true, inOrder(set, func(x protocol.Xattr) error { return t.setAttr(e.Path, x, nd.setXattr) })
+	return true, inOrder(set, func(x protocol.Xattr) error { return t.setAttr(e, x, nd.setXattr) })
 }
 
 // inOrder calls set for each attribute, ACLs last.

@@ -110,7 +110,7 @@ func (b *spaceBook) look(t *Target, nodes uint64) (fsroot.Space, error) {
 func (b *spaceBook) fits(sp fsroot.Space, stored, files uint64) error {
 	bytes := b.bytes - min(b.bytes, stored)
 	reserve := min(reserveBytes, sp.AllBytes/reserveShare)
-	if bytes > 0 && bytes+reserve > sp.Bytes {
+	if sp.AllBytes > 0 && bytes > 0 && bytes+reserve > sp.Bytes { // 0: the file system does not say
 		return fmt.Errorf("%w: %d KiB are wanted, %d KiB are free and %d KiB are kept in reserve", errFull, (bytes+1023)>>10, sp.Bytes>>10, reserve>>10)
 	}
 	inodes := b.inodes - min(b.inodes, b.made+files)

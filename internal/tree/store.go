@@ -165,7 +165,7 @@ func (t *Target) dress(fd int, have uint32, s *step, e *protocol.Entry) error {
 	}
 	if len(e.Xattrs) > 0 {
 		set := func(x protocol.Xattr) error {
-			return t.setAttr(e.Path, x, func(name string, value []byte) error { return fsroot.SetXattrFD(fd, name, value) })
+			return t.setAttr(e, x, func(name string, value []byte) error { return fsroot.SetXattrFD(fd, name, value) })
 		}
 		if err := inOrder(t.hold.wanted(e), set); err != nil {
 			return err
