@@ -175,3 +175,26 @@ func TestWhereAMemberIs(t *testing.T) {
 		}
 	}
 }
+
+// TestStuckMemberIsSetAside: a member that stays busy with an older push does
+// not keep the others from this one.
+func TestStuckMemberIsSetAside(t *testing.T) {
+	for _, park := range []bool{false, true} {
+		s := newSim(t, 3, simnet.Link{Down: 125e6}, smallTree, func(c *OriginConfig) { c.Park = park })
+		older := protocol.PushID{Start: s.o.id.Start - 1, Origin: 9}
+		s.members[0].locks.Hold(older, "other", "default", []string{"htdocs"})
+		began := s.net.Now()
+		if !s.net.RunUntil(began.Add(10*time.Second), func() bool { return s.o.m.Decided() }) {
+			t.Fatalf("parking %v: nobody gets the push: stage %v, waiting for %q", park, s.o.m.Stage(), s.o.m.Waiting())
+		}
+		s.settle(5 * time.Second)
+		r := s.o.m.Result()
+		want := map[bool]MemberState{false: MemberFailed, true: MemberParked}[park]
+		if m := r.Members[0]; m.Outcome != want || !strings.Contains(m.Text, "busy with push") {
+			t.Errorf("the member that is busy: %v, %q", m.Outcome, m.Text)
+		}
+		if r.Members[1].Outcome != MemberDone || r.Members[2].Outcome != MemberDone {
+			t.Errorf("the others: %v, %v", r.Members[1].Outcome, r.Members[2].Outcome)
+		}
+	}
+}

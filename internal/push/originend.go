@@ -26,6 +26,7 @@ func (o *Origin) DecisionWritten(now time.Time, err error) {
 		return
 	}
 	o.commitAt = now
+	o.cfg.Lock.Release() // all that is pushed was read
 	o.enter(now, originCommitting)
 	o.emit(EvDecided{})
 	o.advance(now)

@@ -22,6 +22,9 @@ func (o *Origin) advanceLocking(now time.Time) {
 		o.busy(now, h)
 		return
 	}
+	if o.setAside(now) {
+		return
+	}
 	if o.told && o.count(func(m *originMember) bool { return m.inStream() && m.busy }) == 0 {
 		o.told, o.blocker, o.urgent = false, Holder{}, true // nobody names a push in the way any more
 	}
@@ -57,7 +60,7 @@ func (o *Origin) busy(now time.Time, h Holder) {
 	if o.impatient(now) {
 		return
 	}
-	if h.Place.Less(o.cfg.Place) {
+	if h.Place.Less(o.cfg.Place) && !o.listens(now) {
 		o.cfg.Lock.Release()
 		for _, m := range o.members {
 			m.yielded = false
@@ -65,6 +68,57 @@ func (o *Origin) busy(now time.Time, h Holder) {
 		o.backoff = now.Add(50*time.Millisecond + time.Duration(rand.Int64N(int64(100*time.Millisecond))))
 		o.enter(now, originYielding)
 	}
+}
+
+// The others do not wait for a member that stays busy with an older push: when
+// it has been for stuckFor, an attempt does not yield before the others had
+// time to answer, and if all of them have granted their locks it is taken out.
+const (
+	stuckFor  = 2 * time.Second
+	listenFor = 500 * time.Millisecond
+)
+
+// stuck reports whether m has been busy with older pushes for too long.
+func (o *Origin) stuck(now time.Time, m *originMember) bool {
+	return m.inStream() && m.busy && m.with.Place.Less(o.cfg.Place) && now.Sub(m.busyAt) >= stuckFor
+}
+
+// listens reports whether an attempt goes on, to learn whether only members
+// that are stuck are in the way.
+func (o *Origin) listens(now time.Time) bool {
+	return !o.cfg.AllOrNone && now.Sub(o.since) < listenFor &&
+		o.count(func(m *originMember) bool { return o.stuck(now, m) }) > 0
+}
+
+// setAside takes out the members that are stuck, if all others have granted
+// their locks. They are served later, if the push parks at all. It reports
+// whether the attempt has ended.
+func (o *Origin) setAside(now time.Time) bool {
+	stuck := o.count(func(m *originMember) bool { return o.stuck(now, m) })
+	if stuck == 0 || o.cfg.AllOrNone {
+		return false
+	}
+	locked := o.count(func(m *originMember) bool { return m.inStream() && m.locked })
+	if locked == 0 || locked+stuck < o.count((*originMember).inStream) {
+		if now.Sub(o.since) >= listenFor {
+			o.busy(now, o.blocker)
+			return o.state != originLocking
+		}
+		return false
+	}
+	for i, m := range o.members {
+		if !o.stuck(now, m) {
+			continue
+		}
+		why := fmt.Sprintf("it was still busy with push %s of %s", m.with.ID, m.with.Name)
+		m.busy = false
+		if o.cfg.Park {
+			o.park(now, i, why)
+		} else {
+			o.out(now, i, MemberFailed, why+" when the others were ready; it is behind")
+		}
+	}
+	return false
 }
 
 // impatient gives up when the time to wait for another push is over.

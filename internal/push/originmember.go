@@ -37,6 +37,8 @@ type originMember struct {
 	syncing   bool      // by its last feedback: it has everything, its disk is at work
 	wants     uint32    // batches answered
 	busy      bool      // it named another push that is in the way, and is not locked since
+	with      Holder    // that push
+	busyAt    time.Time // since when it has named one each time
 	heard     time.Time // any packet
 	word      time.Time // something about this push
 	lastProbe time.Time

@@ -114,12 +114,15 @@ func (o *Origin) take(now time.Time, i int, rec *protocol.Record) {
 	m := o.members[i]
 	switch rec.Type {
 	case protocol.RecordLocked:
-		m.locked, m.busy = true, false
+		m.locked, m.busy, m.busyAt = true, false, time.Time{}
 	case protocol.RecordYielded:
 		m.yielded = true
 	case protocol.RecordBusy:
-		m.busy = true
-		o.busy(now, Holder{ID: rec.Holder, Place: rec.Holder, Name: rec.Name})
+		m.busy, m.with = true, Holder{ID: rec.Holder, Place: rec.Holder, Name: rec.Name}
+		if m.busyAt.IsZero() {
+			m.busyAt = now
+		}
+		o.busy(now, m.with)
 	case protocol.RecordRefused:
 		o.out(now, i, MemberRefused, rec.Text)
 	case protocol.RecordFailed:
