@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,7 +86,7 @@ func newNode(cfg Config, log *zap.Logger, session protocol.Session, conn transpo
 // open opens the modules and takes over what the last run left in them and in
 // the directory state. After an error nothing is open; else close undoes it.
 func (n *node) open(state string) error {
-	module, err := tree.OpenModule(tree.ModuleConfig{Name: protocol.DefaultModule, Base: n.cfg.Base, Stage: n.cfg.Stage,
+	module, err := tree.OpenModule(tree.ModuleConfig{Name: protocol.DefaultModule, Base: cmp.Or(n.cfg.baseNamed, n.cfg.Base), Stage: n.cfg.Stage,
 		Proof:   filepath.Join(state, "stage-"+protocol.DefaultModule),
 		Protect: n.cfg.Protect, Own: n.cfg.own(), Devices: true, OwnerMatch: n.cfg.OwnerMatch})
 	if err != nil {

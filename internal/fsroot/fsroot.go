@@ -106,13 +106,17 @@ func (r *Root) OpenDir(path string) (*Dir, error) {
 // Check reports whether the root's path still leads to the directory that is
 // held: a root that was removed, renamed or replaced since Open is ErrMoved. A
 // path that may not be looked up (privileges were dropped) says nothing.
-func (r *Root) Check() error {
+func (r *Root) Check() error { return r.CheckAt(r.path) }
+
+// CheckAt is Check by another absolute path that led to the root at Open, such
+// as one with links in it.
+func (r *Root) CheckAt(path string) error {
 	var held, now Stat
 	if err := sysStat(r.fd, "", &held); err != nil {
 		return &fs.PathError{Op: "stat", Path: r.path, Err: err}
 	}
 	moved := held.Nlink == 0
-	fd, err := sysOpenRoot(r.path)
+	fd, err := sysOpenRoot(path)
 	switch {
 	case err == nil:
 		err = sysStat(fd, "", &now)
@@ -122,7 +126,7 @@ func (r *Root) Check() error {
 		moved = true
 	}
 	if moved {
-		return &fs.PathError{Op: "use", Path: r.path, Err: ErrMoved}
+		return &fs.PathError{Op: "use", Path: path, Err: ErrMoved}
 	}
 	return nil
 }

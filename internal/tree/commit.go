@@ -115,6 +115,11 @@ func (t *Target) Commit() (protocol.Counts, time.Duration, error) {
 	if t.stage == nil {
 		return t.Counts(), 0, t.closeLeftovers(true)
 	}
+	if !t.marked {
+		if err := t.m.CheckBase(); err != nil {
+			return t.Counts(), 0, err
+		}
+	}
 	c := &committer{t: t, kept: make(map[uint32]bool), missed: make(map[string]uint64), touched: make(map[string]bool)}
 	if err := c.mark(); err != nil {
 		return t.Counts(), 0, err
@@ -137,19 +142,13 @@ func (c *committer) mark() error {
 	if err := c.change("mark", ""); err != nil {
 		return err
 	}
-	f, err := c.t.stage.dir.Create(markName, 0o600)
-	switch {
-	case errors.Is(err, fs.ErrExist):
-	case err != nil:
+	stage := c.t.stage.dir
+	err := stage.Rename(readyName, stage, markName)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = stage.Lstat(markName) // by an earlier attempt
+	}
+	if err != nil {
 		return err
-	default:
-		err = f.Sync()
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			return err
-		}
 	}
 	if err := c.t.stage.dir.Sync(); err != nil {
 		return err
@@ -500,8 +499,12 @@ func (c *committer) cleanUp() error {
 		return err
 	}
 	s := c.t.stage
-	if err := s.remove(); err != nil {
+	left, err := s.remove()
+	if err != nil {
 		return err
+	}
+	if left != nil {
+		c.t.warn("rubbish", "", fmt.Sprintf("the push is committed; something that it replaced can't be removed from %s, which is tried again with each push: %s", c.t.m.stageDir, left))
 	}
 	c.t.stage = nil
 	c.t.m.unfinished.remove(c.t)

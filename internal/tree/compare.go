@@ -87,6 +87,9 @@ type Target struct {
 // A commit on overlapping paths that stopped half-way is finished first; as
 // long as that fails, so does Begin.
 func (m *Module) Begin(id protocol.PushID, h *protocol.PushHeader) (*Target, error) {
+	if err := m.CheckBase(); err != nil {
+		return nil, err
+	}
 	if h.Options&(protocol.OptDryRun|protocol.OptCheck) == 0 {
 		if err := m.finishEarlier(h.Paths); err != nil {
 			return nil, fmt.Errorf("module %s: %w", m.Name(), err)

@@ -113,7 +113,7 @@ func (t *Target) removeContents(d deletion, dir *fsroot.Dir, name, path string) 
 // keeps reports why path can't go.
 func (t *Target) keeps(d *deletion, path string, err error) error {
 	if d.check {
-		return err
+		return fmt.Errorf("%q %w", path, err)
 	}
 	return t.fail(path, fmt.Errorf("is not deleted: %w", err))
 }

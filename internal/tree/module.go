@@ -48,6 +48,7 @@ type ModuleConfig struct {
 type Module struct {
 	Root     *fsroot.Root
 	cfg      ModuleConfig // Base and Stage absolute, UID set
+	given    string       // the base as it was given, absolute; links in it may be switched
 	stageDir string       // the staging directory, absolute
 	areaRel  string       // its path below Base, or "" if it is elsewhere
 	stageRel string       // that, or the path of ModuleConfig.Stage: no push reads or touches it
@@ -74,7 +75,7 @@ func OpenModule(cfg ModuleConfig) (*Module, error) {
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", cfg.Name, err)
 	}
-	m := &Module{cfg: cfg, accounts: newAccounts("/etc/passwd", "/etc/group")}
+	m := &Module{cfg: cfg, given: base, accounts: newAccounts("/etc/passwd", "/etc/group")}
 	if m.cfg.Base, err = filepath.EvalSymlinks(base); err != nil {
 		return nil, fmt.Errorf("module %s: %w", cfg.Name, err)
 	}
@@ -156,6 +157,32 @@ func (m *Module) checkStage() error {
 	}
 	return d.Close()
 }
+
+// CheckBase reports whether the base path still leads to the directory that was
+// opened. One that was moved, replaced or mounted over, or to which a link in
+// the path does not lead any more, must not be pushed from or to: nobody would
+// see it.
+func (m *Module) CheckBase() error {
+	for _, path := range [...]string{m.given, m.cfg.Base} {
+		err := m.Root.CheckAt(path)
+		if errors.Is(err, fsroot.ErrMoved) {
+			err = baseError(path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// baseError is about a base path that leads elsewhere than at the start.
+type baseError string
+
+func (e baseError) Error() string {
+	return fmt.Sprintf("the base directory %s is another one now than when makuod started (moved, replaced, mounted over, or a link to it was switched): restart makuod", string(e))
+}
+
+func (baseError) Unwrap() error { return fsroot.ErrMoved }
 
 // Name returns the module's name.
 func (m *Module) Name() string { return m.cfg.Name }

@@ -99,7 +99,8 @@ func (m *Module) stageNames() ([]string, error) {
 func (m *Module) recoverPush(area *fsroot.Dir, name string, id protocol.PushID) (*Pending, error) {
 	s, err := m.openPushStage(name, false)
 	if errors.Is(err, fs.ErrNotExist) { // it has no plan: rubbish
-		return nil, area.RemoveTree(name)
+		_, err := throwAway(area, name)
+		return nil, err
 	}
 	if err != nil {
 		return nil, err
@@ -109,7 +110,8 @@ func (m *Module) recoverPush(area *fsroot.Dir, name string, id protocol.PushID) 
 		return nil, join(damagedError(path.Join(m.stageDir, name), err), s.close())
 	}
 	if err != nil || h.id != id {
-		return nil, join(s.close(), area.RemoveTree(name))
+		_, err := throwAway(area, name)
+		return nil, join(s.close(), err)
 	}
 	if end == nil {
 		return nil, join(s.keep(), s.close())

@@ -138,7 +138,8 @@ func (t *Target) closeLeftovers(remove bool) error {
 	var errs []error
 	for _, l := range t.resume {
 		if remove {
-			errs = append(errs, l.stage.remove())
+			_, err := l.stage.remove()
+			errs = append(errs, err)
 		}
 		errs = append(errs, l.stage.close())
 	}
@@ -157,7 +158,7 @@ func (m *Module) trimLeftovers(now time.Time) error {
 			if len(kept)-i <= maxLeftovers && now.Sub(leftoverTime(area, name)) < maxLeftoverAge {
 				continue
 			}
-			if err := area.RemoveTree(name); err != nil {
+			if _, err := throwAway(area, name); err != nil {
 				return err
 			}
 		}
@@ -182,7 +183,8 @@ func (m *Module) dropOldest() (dropped bool, err error) {
 			return nil
 		}
 		dropped = true
-		return area.RemoveTree(kept[0])
+		_, err := throwAway(area, kept[0])
+		return err
 	})
 	return dropped && err == nil, err
 }
@@ -207,12 +209,15 @@ func (m *Module) inArea(f func(area *fsroot.Dir, kept []string) error) (err erro
 	var kept []string
 	for i := range names.Len() {
 		name := strings.Clone(names.Name(i))
+		if strings.HasPrefix(name, rubbishPrefix) {
+			_ = area.RemoveTree(name) // what still can't go was told of
+		}
 		if !strings.HasPrefix(name, keptPrefix) {
 			continue
 		}
 		if hasPlan(area, name) {
 			kept = append(kept, name) // sorted: the id begins with the time
-		} else if err := area.RemoveTree(name); err != nil {
+		} else if _, err := throwAway(area, name); err != nil {
 			return err
 		}
 	}

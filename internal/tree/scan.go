@@ -101,7 +101,7 @@ func (m *Module) Scan(ctx context.Context, spec ScanSpec, emit func(*protocol.Ba
 	if spec.Limit <= 0 || spec.Limit > maxEntries {
 		spec.Limit = maxEntries
 	}
-	if err := m.Root.Check(); err != nil {
+	if err := m.CheckBase(); err != nil {
 		return err
 	}
 	if spec.Room <= 0 || spec.Room > protocol.MaxBlock {

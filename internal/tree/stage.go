@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"makuo/internal/fsroot"
 	"makuo/protocol"
@@ -16,8 +17,9 @@ import (
 
 // Names in the directory of one push. Staged entries are "e" and their number.
 const (
-	planName = "plan"
-	markName = "mark" // there: the push is to be committed
+	planName  = "plan"
+	markName  = "mark"  // there: the push is to be committed
+	readyName = "ready" // becomes the mark, so that marking needs no inode
 )
 
 func stagedName(entry uint32) string { return "e" + strconv.FormatUint(uint64(entry), 16) }
@@ -241,7 +243,7 @@ func (s *pushStage) open(name string, create bool) error {
 	}
 	defer area.Close()
 	if create {
-		if err := area.RemoveTree(name); err != nil {
+		if _, err := throwAway(area, name); err != nil {
 			return err
 		}
 		if err := area.Mkdir(name, 0o700); err != nil {
@@ -280,21 +282,40 @@ func (s *pushStage) close() error {
 	return s.m.releaseStage()
 }
 
-// remove removes the directory with all that is in it.
-func (s *pushStage) remove() error {
+// remove removes the directory with all that is in it. left is why something in
+// it can't be removed: that is set aside, and stands in nobody's way.
+func (s *pushStage) remove() (left, err error) {
 	s.root.Invalidate(s.path)
 	area, err := s.root.OpenDir(".")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer area.Close()
-	name := s.path
 	// Without its plan a directory is rubbish: what a crash leaves is never
 	// taken for a push again.
 	if err := absentOK(s.dir.Remove(planName)); err != nil {
-		return err
+		return nil, err
 	}
-	return area.RemoveTree(name)
+	return throwAway(area, s.path)
+}
+
+// rubbishPrefix marks what could not be removed, such as an immutable file that
+// came into the stage with the directory it lay in. It is tried again with each
+// push.
+const rubbishPrefix = "rubbish-"
+
+// throwAway removes name from the staging directory. What can't be removed is
+// set aside, and left says why; err is for what can't even be moved.
+func throwAway(area *fsroot.Dir, name string) (left, err error) {
+	left = area.RemoveTree(name)
+	if left == nil {
+		return nil, nil
+	}
+	aside := rubbishPrefix + strconv.FormatInt(time.Now().UnixNano(), 16)
+	if err := area.Rename(name, area, aside); err != nil {
+		return nil, join(left, err)
+	}
+	return left, nil
 }
 
 // place returns the directory and name under which step s is staged. The

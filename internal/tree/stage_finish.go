@@ -296,6 +296,9 @@ func (t *Target) recordStaged(digest uint64) error {
 	if err := t.stage.plan.flush(); err != nil {
 		return err
 	}
+	if err := t.stage.makeReady(); err != nil {
+		return err
+	}
 	if err := t.stage.plan.f.Sync(); err != nil {
 		return err
 	}
@@ -303,6 +306,19 @@ func (t *Target) recordStaged(digest uint64) error {
 		return err
 	}
 	return t.stage.syncArea()
+}
+
+// makeReady makes what becomes the mark. It is on disk with the names of the
+// directory; it is empty.
+func (s *pushStage) makeReady() error {
+	f, err := s.dir.Create(readyName, 0o600)
+	if err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	}
+	return f.Close()
 }
 
 // syncArea brings the name of the push's directory to the disk.
@@ -336,7 +352,7 @@ func (t *Target) Discard(keep bool) error {
 		if keep {
 			err = t.stage.keep()
 		} else {
-			err = t.stage.remove()
+			_, err = t.stage.remove()
 		}
 		err = join(err, t.stage.close())
 		t.stage = nil
@@ -361,7 +377,7 @@ func (s *pushStage) keep() error {
 	defer area.Close()
 	name := s.path
 	s.root.Invalidate(s.path)
-	if err := area.RemoveTree(keptPrefix + name); err != nil {
+	if _, err := throwAway(area, keptPrefix+name); err != nil {
 		return err
 	}
 	return area.Rename(name, area, keptPrefix+name)
