@@ -33,6 +33,9 @@ func (t *Target) remove(d deletion, dir *fsroot.Dir, name, path string, typ uint
 	if !t.mayGo(&d, path, isDir) {
 		return false, nil
 	}
+	if !protocol.ValidPath(path) {
+		return false, t.unplannable(&d, name, path)
+	}
 	scope := t.newer.scope(path)
 	if scope == ScopePath && !d.check {
 		t.newer.left++
@@ -108,6 +111,23 @@ func (t *Target) removeContents(d deletion, dir *fsroot.Dir, name, path string) 
 		empty = empty && removed
 	}
 	return empty, nil
+}
+
+// unplannable reports a path that no plan can hold: it stays, with all that is
+// in it, and nothing else is held back by it.
+func (t *Target) unplannable(d *deletion, name, path string) error {
+	err := errors.New("is never deleted by a push: the name is that of staging directories; remove it by hand, or exclude it")
+	if len(path) > protocol.MaxPath {
+		path, _ = splitPath(path)
+		err = fmt.Errorf("holds %.80q, whose path is longer than the %d bytes that are carried: it is not deleted; remove it by hand", name, protocol.MaxPath)
+	}
+	if d.check {
+		return fmt.Errorf("%.200q %w", path, err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.addProblem(protocol.Problem{Path: path, Text: err.Error()})
+	return nil
 }
 
 // keeps reports why path can't go.
