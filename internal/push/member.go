@@ -108,6 +108,7 @@ type Member struct {
 	unsure   time.Time       // since when undecided
 	outcome  string
 	events   []Event
+	work     uint32    // what the disk has done, see Worked
 	lastWork time.Time // last sign of life while working on the disk
 	again    backoff   // of a commit that failed
 	born     time.Time
@@ -261,6 +262,10 @@ func (m *Member) CommitDone(now time.Time, c protocol.Counts, took time.Duration
 	m.act(now)
 }
 
+// Worked tells a number that changes when the disk has done something for the
+// push: without it, a member that the push waits for is lost.
+func (m *Member) Worked(n uint32) { m.work = n }
+
 // MemberOut is one message of the member's machine: a feedback or report for
 // the origin, or a query for all.
 type MemberOut struct {
@@ -313,6 +318,7 @@ func (m *Member) Poll(now time.Time) (outs []MemberOut, next time.Time) {
 		fb = &protocol.Feedback{Origin: m.cfg.Origin, Stream: m.st.Stream, Clock: uint64(now.UnixMicro())}
 	}
 	if fb != nil {
+		fb.Work = m.work
 		if m.state == staging || m.state == committing {
 			fb.Flags |= protocol.FlagSyncing
 			m.lastWork = now

@@ -35,6 +35,7 @@ type memberRun struct {
 	work   sync.WaitGroup // blocks handed to them and not dealt with
 	done   chan struct{}  // closed when all goroutines have ended
 
+	working atomic.Pointer[tree.Target] // whose work is told
 	storing atomic.Pointer[tree.Target] // set by the job goroutine, used by the workers
 
 	// Owned by the job goroutine.
@@ -91,6 +92,9 @@ func newMemberRun(mgr *Manager, origin protocol.Session, addr netip.AddrPort) *m
 func (r *memberRun) post(f func(now time.Time)) { r.mgr.cfg.Post(f) }
 
 func (r *memberRun) poll(now time.Time) time.Time {
+	if t := r.working.Load(); t != nil {
+		r.m.Worked(t.Work())
+	}
 	outs, next := r.m.Poll(now)
 	for _, o := range outs {
 		r.mgr.sendMember(r, o)
@@ -146,6 +150,7 @@ func (r *memberRun) begin(h *protocol.PushHeader) {
 			}
 			r.begun = attempt
 			r.storing.Store(t)
+			r.working.Store(t)
 		}
 		r.post(func(now time.Time) {
 			if err == nil {

@@ -43,6 +43,7 @@ type OriginConfig struct {
 	Wait        time.Duration // for locks; 0: do not wait
 	Timeout     time.Duration // of a member's silence until it is lost
 	Roster      []RosterMember
+	Payload     int // UDP payload of a full packet
 	HeaderBlock transfer.Block
 	Sender      *transfer.Sender
 	Lock        Locker
@@ -123,7 +124,7 @@ func NewOrigin(cfg OriginConfig, now time.Time) *Origin {
 	o := &Origin{cfg: cfg, s: cfg.Sender, index: make(map[protocol.Session]int), started: now, since: now, looked: now, urgent: true}
 	for i, r := range cfg.Roster {
 		o.index[r.Session] = i
-		o.members = append(o.members, &originMember{RosterMember: r, heard: now, word: now, lastProbe: now})
+		o.members = append(o.members, &originMember{RosterMember: r, heard: now, word: now, lastProbe: now, progress: progress{at: now}})
 	}
 	o.offer(now, cfg.HeaderBlock)
 	return o
@@ -202,6 +203,7 @@ func (o *Origin) HandleFeedback(now time.Time, from protocol.Session, fb *protoc
 		longest, _ := paceTimes(len(o.members))
 		m.pace.add(now, fb, o.s.Packets(), longest)
 		o.s.HandleFeedback(now, i, fb)
+		m.progress.note(now, fb, o.s.Consumed(i))
 	}
 }
 
@@ -218,6 +220,7 @@ func (o *Origin) HandleReport(now time.Time, from protocol.Session, r *protocol.
 	}
 	m.word = now
 	for _, rec := range m.in.take(r) {
+		m.progress.moved(now)
 		o.record(now, i, &rec)
 	}
 	o.advance(now)

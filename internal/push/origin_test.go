@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -98,7 +99,7 @@ func TestLogCannotBeHad(t *testing.T) {
 func TestEndlessLog(t *testing.T) {
 	s := newSim(t, 1, simnet.Link{Down: 125e6}, smallTree, nil)
 	m := s.o.m.members[0]
-	record := (&protocol.DeletedPath{Path: "a"}).Append(nil)
+	record := bytes.Repeat((&protocol.DeletedPath{Path: "a"}).Append(nil), protocol.MaxPage/2)
 	f := &fetch{kind: protocol.PageDeletes, offset: maxLog - uint64(len(record))}
 	m.deletes = f
 	why := s.o.m.logPage(m, f, &protocol.Page{Kind: protocol.PageDeletes, Offset: f.offset, Total: 1 << 40, Bytes: record})

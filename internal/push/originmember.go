@@ -52,6 +52,7 @@ type originMember struct {
 	problems  *fetch
 	deletes   *fetch
 	pace      pace
+	progress  progress
 	hold      hold
 	words     int       // feedback while it is in the stream
 	atWord    int       // and all members' when the last came

@@ -66,6 +66,7 @@ type Out struct {
 // are taken from the Sender.
 func (o *Origin) Poll(now time.Time) (outs []Out, next time.Time) {
 	o.silence(now)
+	o.stuck(now)
 	o.impatient(now)
 	o.parking(now)
 	o.advance(now)
@@ -219,7 +220,7 @@ func (o *Origin) HandlePage(now time.Time, from protocol.Session, p *protocol.Pa
 // logPage takes the next page of a log; it says why no more of the log is
 // taken, if so.
 func (o *Origin) logPage(m *originMember, f *fetch, p *protocol.Page) string {
-	if end := p.Offset + uint64(len(p.Bytes)); end > p.Total || len(p.Bytes) == 0 && end < p.Total {
+	if end := p.Offset + uint64(len(p.Bytes)); end > p.Total || len(p.Bytes) < protocol.MaxPage && end < p.Total {
 		return "it sent a page that cannot be"
 	}
 	b := f.page(p)

@@ -73,6 +73,8 @@ type simMember struct {
 	discarded bool
 	outcome   string
 	slow      time.Duration // each compare, store, stage, commit
+	slowIn    memberState   // in it, work takes slowFor
+	slowFor   time.Duration
 	failStage bool
 	sent      int
 	early     map[uint32]transfer.Complete

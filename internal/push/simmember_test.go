@@ -110,7 +110,11 @@ func (m *simMember) poll(now time.Time) {
 
 // after runs f when the disk is done.
 func (m *simMember) after(f func(now time.Time)) {
-	m.sim.net.At(m.sim.net.Now().Add(m.slow), func() {
+	d := m.slow
+	if m.slowFor > 0 && m.m.state == m.slowIn {
+		d = m.slowFor
+	}
+	m.sim.net.At(m.sim.net.Now().Add(d), func() {
 		if m.asleep {
 			m.missed = append(m.missed, f)
 		} else if !m.dead {

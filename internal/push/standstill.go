@@ -37,7 +37,7 @@ func (o *Origin) Stood(by time.Duration) {
 		later(t, by)
 	}
 	for _, m := range o.members {
-		for _, t := range [...]*time.Time{&m.heard, &m.word, &m.lastProbe, &m.hold.began} {
+		for _, t := range [...]*time.Time{&m.heard, &m.word, &m.lastProbe, &m.hold.began, &m.progress.at} {
 			later(t, by)
 		}
 	}

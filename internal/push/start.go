@@ -261,7 +261,7 @@ func (m *Manager) start(now time.Time, req *Request, sp *spool, replay bool) (*r
 	opt := req.Header.Options
 	r.o = NewOrigin(OriginConfig{ID: id, Stream: m.streams, DryRun: opt&protocol.OptDryRun != 0, AllOrNone: req.AllOrNone,
 		Hopeless: req.lacking() > 0, Park: req.parks(), Deletes: req.Verbose > 0 || opt&protocol.OptDryRun != 0,
-		Wait: req.Wait, Timeout: req.Timeout, Roster: req.Roster, Sender: r.s, Out: r.out,
+		Wait: req.Wait, Timeout: req.Timeout, Roster: req.Roster, Sender: r.s, Out: r.out, Payload: m.cfg.Wire.Payload(),
 		HeaderBlock: transfer.Block{Kind: kind, Encoded: enc}, Lock: &ownLock{m, id, claimOf(id, &req.Header)}, Place: order.Place(id, &req.Header)}, now)
 	if r.pathLinesWanted() {
 		r.changes, r.noted = newQueue[EvWant](), make(chan struct{})

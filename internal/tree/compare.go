@@ -64,6 +64,8 @@ type Target struct {
 	deletes  pageLog
 	warned   map[string]bool
 
+	work workCount
+
 	full        atomic.Bool  // space or inodes ran out
 	stored      atomic.Int64 // bytes of wanted content that are written
 	storedFiles atomic.Int64
@@ -147,6 +149,7 @@ func (t *Target) Compare(b *protocol.Batch) (data, change []byte, err error) {
 			return nil, nil, fmt.Errorf("manifest: %q does not come after %q", e.Path, t.last)
 		}
 		t.last = e.Path
+		t.work.Add(1)
 		v, err := t.entry(b.First+uint32(i), e)
 		if err != nil {
 			return nil, nil, err

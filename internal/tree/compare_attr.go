@@ -289,7 +289,7 @@ func (t *Target) sameContent(nd node, e *protocol.Entry, st *fsroot.Stat) (bool,
 			return false, nil
 		}
 		if e.HasSum {
-			sum, err := sumJudged(nd, st)
+			sum, err := t.sumJudged(nd, st)
 			return sum == e.Sum, err
 		}
 		return sameTime(e, st), nil
@@ -322,8 +322,8 @@ func fileType(t protocol.EntryType) uint32 {
 
 // sumJudged is sumOf for the file that st is of. If another one has its name by
 // now, or it is being written, that is an error of the path.
-func sumJudged(nd node, st *fsroot.Stat) (uint64, error) {
-	sum, err := sumOf(nd.d, nd.name)
+func (t *Target) sumJudged(nd node, st *fsroot.Stat) (uint64, error) {
+	sum, err := sumOf(nd.d, nd.name, &t.work)
 	if err != nil {
 		return 0, err
 	}
@@ -334,8 +334,9 @@ func sumJudged(nd node, st *fsroot.Stat) (uint64, error) {
 	return sum, err
 }
 
-// sumOf returns the xxhash64 of a regular file's content.
-func sumOf(d *fsroot.Dir, name string) (uint64, error) {
+// sumOf returns the xxhash64 of a regular file's content. It counts what it
+// has read in work.
+func sumOf(d *fsroot.Dir, name string, work *workCount) (uint64, error) {
 	f, err := d.OpenRead(name)
 	if err != nil {
 		return 0, err
@@ -345,7 +346,7 @@ func sumOf(d *fsroot.Dir, name string) (uint64, error) {
 	h.Reset()
 	buf := sumBuffers.Get().(*[256 << 10]byte)
 	defer sumBuffers.Put(buf)
-	if _, err := io.CopyBuffer(struct{ io.Writer }{&h}, struct{ io.Reader }{f}, buf[:]); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(&h, work)}, struct{ io.Reader }{f}, buf[:]); err != nil {
 		return 0, err
 	}
 	return h.Sum64(), nil

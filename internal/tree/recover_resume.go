@@ -117,7 +117,7 @@ func (t *Target) adopt(l *leftover, s *step, e *protocol.Entry) (bool, error) {
 		return false, err
 	}
 	if e.HasSum {
-		if sum, err := sumOf(from, old); err != nil || sum != e.Sum {
+		if sum, err := sumOf(from, old, &t.work); err != nil || sum != e.Sum {
 			return false, err
 		}
 	}

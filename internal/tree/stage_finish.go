@@ -77,6 +77,7 @@ func (t *Target) eachStep(f func(s *step) error) error {
 		if s.op == opHeader {
 			continue
 		}
+		t.work.Add(1)
 		if err := f(&s); err != nil {
 			return err
 		}
@@ -233,6 +234,8 @@ func (t *Target) syncStaged(count int) error {
 		}
 		// Whatever stopped that, an unreadable mode for one, does not stop syncfs.
 	}
+	t.work.sync(t.stage.root.Dev())
+	defer t.work.synced()
 	return t.stage.root.SyncFS()
 }
 
