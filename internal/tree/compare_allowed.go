@@ -14,10 +14,14 @@ import (
 // and not by trying: so a dry run ends with the errors of a push, and a push
 // asks for no content that it can't put in its place.
 
+// checks reports whether this is a check: it wants to know what differs, on a
+// member that can't be changed as well.
+func (t *Target) checks() bool { return t.header.Options&protocol.OptCheck != 0 }
+
 // mayChange returns why no name of f's directory can be made, or st, if any, be
 // replaced or removed.
 func (t *Target) mayChange(f *frame, st *fsroot.Stat) error {
-	if f.inTree || f.dir == nil {
+	if f.inTree || f.dir == nil || t.checks() {
 		return nil
 	}
 	if !f.asked {
@@ -36,6 +40,9 @@ func (t *Target) mayChange(f *frame, st *fsroot.Stat) error {
 // writable returns why names in d can't be changed. What only the mode of an
 // own directory forbids, commit permits for as long as it needs.
 func (t *Target) writable(d *fsroot.Dir) error {
+	if t.checks() {
+		return nil
+	}
 	err := d.Writable()
 	if err == nil {
 		return nil
@@ -56,7 +63,7 @@ func (t *Target) stickyOfOthers(d *fsroot.Dir) bool {
 // mayAdjust reports whether mode, times and attributes of what st is can be
 // changed; where not, it is an error of the path, which keeps nothing else back.
 func (t *Target) mayAdjust(path string, st *fsroot.Stat) bool {
-	if t.m.may.fowner || st.UID == t.hold.me {
+	if t.m.may.fowner || st.UID == t.hold.me || t.checks() {
 		return true
 	}
 	t.attrFailed(path, fmt.Sprintf("belongs to user %d: mode, times and attributes can't be changed by user %d", st.UID, t.hold.me))
@@ -74,7 +81,7 @@ func (t *Target) mayTouch(f *frame) bool {
 
 // mayMake returns why e can't be made on this member whatever its place.
 func (t *Target) mayMake(e *protocol.Entry) error {
-	if e.Type != protocol.EntryChar && e.Type != protocol.EntryBlock {
+	if e.Type != protocol.EntryChar && e.Type != protocol.EntryBlock || t.checks() {
 		return nil
 	}
 	switch {
@@ -89,7 +96,7 @@ func (t *Target) mayMake(e *protocol.Entry) error {
 // dryStage is ensureStage of a dry run: it looks whether the staging directory
 // could be made, or written to.
 func (t *Target) dryStage() error {
-	if t.stageSeen {
+	if t.stageSeen || t.checks() {
 		return nil
 	}
 	t.stageSeen = true

@@ -73,6 +73,24 @@ func TestDryRunOnAReadOnlyFileSystem(t *testing.T) {
 	}
 }
 
+// TestCheckOfWhatCannotBeChanged: a check of a read-only, full member counts what
+// differs.
+func TestCheckOfWhatCannotBeChanged(t *testing.T) {
+	p, src, dst := pair(t)
+	base := filepath.Join(dst, "fs")
+	mountTmpfs(t, base, "size=1m")
+	plant(t, base, 1000, "same 1", "old 1", "gone/x 1")
+	plant(t, src, 1000, "same 1", "old 2", "new/big "+strings.Repeat("x", 2<<20), "new/link -> x")
+	must(t, unix.Mount("", base, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	p.dst = openTestModule(t, base)
+	p.options |= protocol.OptDryRun | protocol.OptCheck
+	o := p.push(t)
+	if len(o.problems) > 0 || !slices.Contains(o.change, "old") || !slices.Contains(o.change, "new/big") || slices.Contains(o.change, "same") ||
+		o.counts.Changed != uint64(len(o.change)) || o.counts.Deleted != 2 {
+		t.Errorf("%q, %+v, %v", o.change, o.counts, o.problems)
+	}
+}
+
 // TestDryRunWithoutInodes: what needs no content needs inodes.
 func TestDryRunWithoutInodes(t *testing.T) {
 	p, src, dst := pair(t)

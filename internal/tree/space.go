@@ -71,7 +71,7 @@ func (b *spaceBook) room(sp fsroot.Space, stored, files uint64) uint64 {
 // check fails if what is still to come does not fit. It asks the file system
 // only if more is wanted than before.
 func (b *spaceBook) check(t *Target) error {
-	if b.checked == [2]uint64{b.inodes, b.bytes} {
+	if t.checks() || b.checked == [2]uint64{b.inodes, b.bytes} {
 		return nil
 	}
 	b.checked = [2]uint64{b.inodes, b.bytes}
