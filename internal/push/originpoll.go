@@ -66,7 +66,7 @@ type Out struct {
 // are taken from the Sender.
 func (o *Origin) Poll(now time.Time) (outs []Out, next time.Time) {
 	o.silence(now)
-	o.stuck(now)
+	o.stalled(now)
 	o.impatient(now)
 	o.parking(now)
 	o.advance(now)

@@ -64,8 +64,8 @@ func (o *Origin) blockTime() time.Duration {
 	return time.Duration(2 * protocol.MaxBlock * float64(time.Second) / float64(max(1, o.s.Rate())))
 }
 
-// stuck loses members that make no progress.
-func (o *Origin) stuck(now time.Time) {
+// stalled loses members that make no progress.
+func (o *Origin) stalled(now time.Time) {
 	if o.state >= originCollecting {
 		return
 	}
@@ -76,13 +76,13 @@ func (o *Origin) stuck(now time.Time) {
 			continue
 		}
 		if quiet := now.Sub(p.at); quiet >= o.cfg.Timeout+o.blockTime() {
-			o.lose(now, i, o.stuckText(i, m, quiet.Round(time.Second)))
+			o.lose(now, i, o.stalledText(i, m, quiet.Round(time.Second)))
 		}
 	}
 }
 
-// stuckText says what was seen of a member without progress.
-func (o *Origin) stuckText(i int, m *originMember, quiet time.Duration) string {
+// stalledText says what was seen of a member without progress.
+func (o *Origin) stalledText(i int, m *originMember, quiet time.Duration) string {
 	if m.syncing {
 		return fmt.Sprintf("its disk has been busy with sync for %v, and nothing came of it", quiet)
 	}
