@@ -25,7 +25,7 @@ func TestAwayIsExpectedBack(t *testing.T) {
 	s.table("web1/11 alive", "web2/2 alive")
 
 	s = left(t)
-	if !s.tab.Changed() || s.tab.Forget("web2") || !s.tab.Forget("web1") {
+	if !s.tab.Changed() || s.tab.Forget(s.now, "web2") || !s.tab.Forget(s.now, "web1") {
 		t.Error("the one that is away is the one to forget")
 	}
 	s.table("web2/2 alive")

@@ -101,6 +101,7 @@ func (t *Table) revive(at time.Duration, m *member) {
 	t.changed = true
 	t.sweepAt = min(t.sweepAt, t.due(m))
 	t.emit(kind, m, Member{})
+	t.appeared(at, m.session)
 	t.doubtOthers(at, m)
 }
 
@@ -184,6 +185,7 @@ func (t *Table) admit(at time.Duration, addr netip.AddrPort, p protocol.Prefix, 
 		t.insert(m)
 		t.emit(EventRestarted, m, view)
 	}
+	t.appeared(at, m.session)
 	t.doubtOthers(at, m)
 	return m
 }

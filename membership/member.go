@@ -103,7 +103,8 @@ type Saved struct {
 	Addr      netip.AddrPort   `json:"addr"`
 	Missing   bool             `json:"missing"`
 	Away      bool             `json:"away,omitempty"`
-	Since     time.Time        `json:"since"` // of being missing, away or alive
+	Forgotten bool             `json:"forgotten,omitempty"` // since Since: no member, but what others are to be told
+	Since     time.Time        `json:"since"`               // of being missing, away or alive
 	LastHeard time.Time        `json:"last_heard"`
 }
 

@@ -74,12 +74,12 @@ func (t *Table) Poll(now time.Time) (out []Out, events []Event, next time.Time) 
 	if at >= t.beacons.at {
 		out = append(out, Out{Type: protocol.TypeBeacon, Body: t.sendBeacon(at)})
 	}
-	out = t.pollDetails(at, out)
+	out = t.pollForgets(at, t.pollDetails(at, out))
 	if len(t.queue) > 0 {
 		out = append(out, t.queue...)
 		t.queue = nil
 	}
-	t.promised = min(t.sweepAt, t.beacons.at, t.details.sendAt, t.details.askAt, at+time.Hour)
+	t.promised = min(t.sweepAt, t.beacons.at, t.details.sendAt, t.details.askAt, t.forgets.tellAt, at+time.Hour)
 	return out, t.flush(), t.base.Add(t.promised)
 }
 

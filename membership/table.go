@@ -87,6 +87,7 @@ type Table struct {
 	beacons beaconClock
 	details detailClock
 	wanted  []*member
+	forgets forgets
 }
 
 // New returns a table that knows the members in saved, which counts them as
@@ -110,6 +111,7 @@ func New(cfg Config, now time.Time, saved []Saved) *Table {
 		liveBytes: beaconBytes(cfg.Self.Name)}
 	t.SetFlags(cfg.Self.Flags)
 	t.detail = withDigest(cfg.Self.Detail)
+	t.forgets.tellAt = never
 	t.details = detailClock{sendAt: settleTime, sent: -never / 2, askAt: never}
 	for _, s := range saved {
 		t.load(s)
@@ -226,18 +228,6 @@ func (t *Table) ByName(name string) []Member {
 	return ms
 }
 
-// Forget drops the members with the given name that are missing or away and
-// reports whether there were any. A member that is there cannot be forgotten.
-func (t *Table) Forget(name string) bool {
-	n := len(t.list)
-	for _, m := range slices.Clone(t.names[name]) {
-		if !m.live() {
-			t.drop(m)
-		}
-	}
-	return len(t.list) != n
-}
-
 // Moved says that this member is at another address, or at the first one after
 // it had none, and which port it has there. It makes itself known as at the
 // start, and nobody's silence up to now counts.
@@ -279,6 +269,9 @@ func (t *Table) Saved() []Saved {
 		out = append(out, Saved{Session: m.session, Name: m.name, Addr: m.addr, Missing: m.state == Missing && !m.loaded, Away: m.state == Away,
 			Since: t.base.Add(m.since).Round(0), LastHeard: t.base.Add(m.heard).Round(0)})
 	}
+	for _, f := range t.forgets.set {
+		out = append(out, Saved{Session: f.Session, Name: f.Name, Forgotten: true, Since: time.Unix(0, f.At)})
+	}
 	slices.SortFunc(out, func(a, b Saved) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Session, b.Session))
 	})
@@ -288,6 +281,10 @@ func (t *Table) Saved() []Saved {
 // load takes in a member known from disk. One that was alive when it was
 // saved is missing since the start of this daemon, which cannot know more.
 func (t *Table) load(s Saved) {
+	if s.Forgotten && protocol.ValidName(s.Name) && s.Session != 0 {
+		t.noteForgotten(protocol.Forgotten{Session: s.Session, At: s.Since.UnixNano(), Name: s.Name})
+		return
+	}
 	if !protocol.ValidName(s.Name) || s.Session == 0 || s.Session == t.cfg.Self.Session || s.Name == t.cfg.Self.Name ||
 		!s.Addr.IsValid() || t.byID[s.Session] != nil || len(t.list) >= MaxMembers || len(t.names[s.Name]) >= maxSameName {
 		return

@@ -246,12 +246,12 @@ func TestForget(t *testing.T) {
 	s.hear(web1)
 	s.hear(web2)
 	s.pass(time.Second)
-	if s.tab.Forget("web1") {
+	if s.tab.Forget(s.now, "web1") {
 		t.Error("forgot a member that is there")
 	}
 	s.pass(10 * time.Second)
 	s.table("web1/1 missing", "web2/2 missing")
-	if !s.tab.Forget("web1") || s.tab.Forget("web1") {
+	if !s.tab.Forget(s.now, "web1") || s.tab.Forget(s.now, "web1") {
 		t.Error("wrong answer from Forget")
 	}
 	s.want("joined web1/1", "joined web2/2", "missing web2/2", "missing web1/1")

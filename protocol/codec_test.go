@@ -97,6 +97,13 @@ var codecs = []codec{
 	make1("fetch", ParseFetch, (*Fetch).Append, randomFetch, false),
 	make1("page", ParsePage, (*Page).Append, randomPage, true),
 	make1("query", ParseQuery, (*Query).Append, func(r *rand.Rand) Query { return Query{randomID(r), randomID(r), word(r, 1, MaxName)} }, false),
+	make1("forget", ParseForget, (*Forget).Append, func(r *rand.Rand) Forget {
+		var f Forget
+		for range 1 + r.IntN(MaxForgotten) {
+			f.Members = append(f.Members, Forgotten{Session(r.Uint64() | 1), int64(r.Uint64()), "web1"})
+		}
+		return f
+	}, false),
 	make1("answer", ParseAnswer, (*Answer).Append, func(r *rand.Rand) Answer {
 		a := Answer{Push: randomID(r), Outcome: OutcomeUnknown + Outcome(r.IntN(4)), Origin: r.IntN(2) == 0}
 		for range r.IntN(3) {

@@ -21,10 +21,10 @@ func TestPrefix(t *testing.T) {
 		t.Error("two cluster names with one id")
 	}
 	names := make(map[string]bool)
-	for ty := TypeBeacon; ty <= TypeAnswer; ty++ {
+	for ty := TypeBeacon; ty <= TypeForget; ty++ {
 		names[ty.String()] = true
 	}
-	if len(names) != 12 || names["unknown"] || Type(0).String() != "unknown" || Type(13).String() != "unknown" {
+	if len(names) != 13 || names["unknown"] || Type(0).String() != "unknown" || Type(14).String() != "unknown" {
 		t.Errorf("names of types %v", names)
 	}
 }

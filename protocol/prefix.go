@@ -47,9 +47,10 @@ const (
 	TypePage     Type = 10 // unicast: a result page
 	TypeQuery    Type = 11 // multicast: how did this push end?
 	TypeAnswer   Type = 12 // unicast: how it ended here
+	TypeForget   Type = 13 // multicast: members that nobody is to expect back
 )
 
-var typeNames = [...]string{"", "beacon", "leave", "ask", "detail", "state", "data", "feedback", "report", "fetch", "page", "query", "answer"}
+var typeNames = [...]string{"", "beacon", "leave", "ask", "detail", "state", "data", "feedback", "report", "fetch", "page", "query", "answer", "forget"}
 
 // String returns the name used in logs and documentation.
 func (t Type) String() string {

@@ -56,3 +56,34 @@ func TestJoinedDuringThePush(t *testing.T) {
 	}
 	l[0].push(paths("t"), nil).exits(t, control.ExitOK)
 }
+
+// TestForgottenByAll: one member is told to forget; all do, also one that was not
+// there.
+func TestForgottenByAll(t *testing.T) {
+	leak.Check(t)
+	c := newCluster(t)
+	l := c.machines("a", "b", "c", "d")
+	state := func(m *machine, name string) string {
+		for _, s := range m.status().Members {
+			if s.Name == name {
+				return s.State
+			}
+		}
+		return ""
+	}
+	l[3].stop()
+	for _, m := range l[:3] {
+		c.until("d is away", func() bool { return state(m, "d") == control.StateAway })
+	}
+	l[2].stop()
+	c.until("c is away", func() bool { return state(l[0], "c") == control.StateAway })
+	if err := (&backend{l[0].n}).Forget(context.Background(), "d"); err != nil {
+		t.Fatal(err)
+	}
+	c.until("b has forgotten d", func() bool { return state(l[1], "d") == "" })
+	if state(l[1], "c") != control.StateAway {
+		t.Error("c is forgotten, too")
+	}
+	l[2].start()
+	c.until("c has forgotten d", func() bool { return state(l[2], "d") == "" && state(l[2], "a") == control.StateAlive })
+}

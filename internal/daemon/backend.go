@@ -26,9 +26,9 @@ func (b *backend) Status(context.Context) (*control.Status, error) {
 // Forget implements control.Backend.
 func (b *backend) Forget(_ context.Context, name string) error {
 	var err error
-	err2 := b.n.call(func(time.Time) {
+	err2 := b.n.call(func(now time.Time) {
 		switch members := b.n.table.ByName(name); {
-		case b.n.table.Forget(name):
+		case b.n.table.Forget(now, name):
 			b.n.saveMembers()
 		case len(members) > 0:
 			err = control.NewError(control.CodeConflict, name+" is there: only a member that is missing or away can be forgotten")

@@ -349,6 +349,12 @@ func (n *node) packet(now time.Time, p *transport.Packet) error {
 	case protocol.TypeAsk:
 		n.table.HandleAsk(now, p.From, p.Prefix)
 		return nil
+	case protocol.TypeForget:
+		f, err := protocol.ParseForget(p.Body())
+		if err == nil {
+			n.events(now, n.table.HandleForget(now, f))
+		}
+		return err
 	case protocol.TypeDetail:
 		d, err := protocol.ParseDetail(p.Body())
 		if err == nil {
