@@ -253,7 +253,7 @@ func (l *Layer) less(v *view) (rest *Layer, changed bool) {
 	var left Entries
 	n := 0
 	for _, e := range entries {
-		if v.decided(e.Path) != tree.ScopePath {
+		if !v.covers(e) {
 			left.Add(e)
 			n++
 		}

@@ -216,6 +216,27 @@ func (v *view) entry(path string) tree.Scope {
 	return tree.ScopeNone
 }
 
+// covers reports whether the push has decided all that e has: that is all
+// below it, too, if e is no directory.
+func (v *view) covers(e Entry) bool {
+	switch {
+	case v.decided(e.Path) != tree.ScopePath:
+		return false
+	case e.Dir:
+		return true
+	case v.Whole:
+		return len(v.Rules) == 0
+	}
+	for i := range len(e.Path) + 1 {
+		if i == len(e.Path) || e.Path[i] == '/' {
+			if k, ok := v.find(e.Path[:i]); ok && !v.entries[k].Dir {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (v *view) find(path string) (int, bool) {
 	return sort.Find(len(v.entries), func(i int) int { return protocol.ComparePaths(path, v.entries[i].Path) })
 }
