@@ -48,6 +48,9 @@ func (s *StateDir) take(owner Credentials) error {
 	if err != nil {
 		return fmt.Errorf("state directory %s: lock: %w; it must be on a local file system", s.path, err)
 	}
+	if err := s.trusted(owner); err != nil {
+		return err
+	}
 	if owner.Changes() {
 		if err := s.dir.Chown(owner.UID, owner.GID); err != nil {
 			return fmt.Errorf("state directory %s: give it to user %d: %w", s.path, owner.UID, errors.Unwrap(err))
@@ -57,6 +60,19 @@ func (s *StateDir) take(owner Credentials) error {
 		return fmt.Errorf("state directory %s: %w; it belongs to somebody else, name another with --state", s.path, err)
 	}
 	return nil
+}
+
+// trusted refuses a directory of somebody else's: what lies in it, such as
+// decisions and which stage is ours, would be believed and carried out.
+func (s *StateDir) trusted(owner Credentials) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(s.dir.Fd()), &st); err != nil {
+		return fmt.Errorf("state directory %s: %w", s.path, err)
+	}
+	if st.Uid == uint32(os.Geteuid()) || owner.Changes() && st.Uid == uint32(owner.UID) {
+		return nil
+	}
+	return fmt.Errorf("state directory %s belongs to user %d, who could have put anything in it: name another with --state, or look at it and give it to this daemon's user", s.path, st.Uid)
 }
 
 // Path returns the directory's path.
