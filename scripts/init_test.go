@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -135,6 +137,11 @@ func TestInitScript(t *testing.T) {
 	if second == first {
 		t.Error("restart left the old daemon")
 	}
+	s.want("try-restart", 0, "is running")
+	if s.pid() == second {
+		t.Error("try-restart left the old daemon")
+	}
+	second = s.pid()
 	s.want("force-reload", 0, "is running")
 	third := s.pid()
 	if third == second {
@@ -179,4 +186,70 @@ func TestInitScriptSaysWhyItCannotStart(t *testing.T) {
 	s.env = append(good, "DAEMON="+s.path("nodaemon"))
 	s.want("start", 5, "not installed")
 	s.want("dance", 2, "Usage")
+	s.want("reload", 3, "restart")
+	s.want("try-restart", 0, "") // of one that does not run
+	s.want("status", 3, "stopped")
+}
+
+// TestInitScriptKeepsLevels: each line goes to syslog at its own level.
+func TestInitScriptKeepsLevels(t *testing.T) {
+	s := newService(t)
+	s.write("logger", "#!/bin/sh\nlevel=$4\nshift 5\necho \"$level $*\" >>"+s.path("syslog")+"\n")
+	s.write("fake", "#!/bin/sh\necho '{\"level\":\"debug\",\"msg\":\"a\"}'\necho '{\"level\":\"info\",\"msg\":\"b \\\"level\\\":\\\"error\\\"\"}'\n"+
+		"echo '{\"level\":\"warn\",\"msg\":\"c\"}'\necho '{\"level\":\"error\",\"msg\":\"d\"}' >&2\necho 'panic: e' >&2\n")
+	for _, name := range []string{"logger", "fake"} {
+		if err := os.Chmod(s.path(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.env = append(s.env, "LOGFILE=", "DAEMON="+s.path("fake"), "PATH="+s.dir+":"+os.Getenv("PATH"))
+	s.want("start", 1, "the system log says why")
+	var log string
+	for tick := time.Tick(5 * time.Millisecond); strings.Count(log, "\n") < 5; <-tick {
+		b, _ := os.ReadFile(s.path("syslog"))
+		log = string(b)
+	}
+	want := []string{"daemon.debug {", "daemon.info {", "daemon.warning {", "daemon.err {", "daemon.err panic: e"}
+	for i, line := range strings.Split(strings.TrimSpace(log), "\n") {
+		if !strings.HasPrefix(line, want[i]) {
+			t.Errorf("%q, want %s", line, want[i])
+		}
+	}
+}
+
+// TestInitScriptWithoutRights: what the user may not do or see is said so.
+func TestInitScriptWithoutRights(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, who can become somebody without rights")
+	}
+	s := newService(t)
+	if err := os.Chmod(s.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	as := func(verb string, status int, said string) {
+		t.Helper()
+		cmd := exec.Command("sh", "-s", verb)
+		script, err := os.Open("makuod.init")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer script.Close()
+		cmd.Stdin, cmd.Env, cmd.Dir = script, s.env, "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		out, _ := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != status || !strings.Contains(string(out), said) {
+			t.Errorf("%s: status %d, want %d; said %q, want %q", verb, got, status, out, said)
+		}
+	}
+	as("start", 4, "run it as root")
+	as("status", 3, "stopped")
+	s.want("start", 0, "is running")
+	as("status", 0, "is running")
+	as("stop", 4, "")
+	if err := os.Chmod(s.path("pid"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	as("status", 4, "may be running or not")
+	as("stop", 4, "run it as root")
+	s.want("status", 0, "is running")
 }

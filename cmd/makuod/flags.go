@@ -135,7 +135,7 @@ func helpText() string {
 			fmt.Fprintf(&b, "\n  %-16s %s", o.old, "--"+o.long)
 		}
 	}
-	b.WriteString("\n\nSignals: TERM and INT stop, twice stops at once; USR1 logs more, USR2 less.\n" +
+	b.WriteString("\n\nSignals: TERM and INT stop, another a second later stops at once; USR1 logs more, USR2 less.\n" +
 		"Exit status: 0 stopped, 1 wrong use, 2 could not start or go on.\n")
 	return b.String()
 }

@@ -19,7 +19,7 @@ import (
 // Exit statuses.
 const (
 	exitOK     = 0
-	exitUsage  = 1 // the command line or the environment is wrong; also a second signal to stop
+	exitUsage  = 1 // the command line or the environment is wrong; also another signal to stop, a second or more after the first
 	exitFailed = 2 // the daemon could not start, or could not go on
 )
 

@@ -107,23 +107,23 @@ func (s *Server) routes() http.Handler {
 	})
 }
 
-// refuseBrowsers keeps web pages from using a TCP listener: a browser sends
-// Origin with what a page posts, and a page that has its own name pointed at
-// 127.0.0.1 is seen by Host.
+// refuseBrowsers keeps web pages from using what forwards to the socket: a
+// browser sends Origin with what a page posts, and a page that has its own name
+// pointed at 127.0.0.1 is seen by Host, which browsers never leave out.
 func refuseBrowsers(r *http.Request) *Error {
 	if r.Header.Get("Origin") != "" {
 		return NewError(CodeForbidden, "requests of web pages are refused")
 	}
-	if _, unix := r.Context().Value(connKey{}).(*net.UnixConn); unix {
+	host := r.Host
+	if host == "" {
 		return nil
 	}
-	host := r.Host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
 	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
 	if host != "localhost" && (err != nil || !addr.IsLoopback()) {
-		return NewError(CodeForbidden, "over TCP only 127.0.0.1, ::1 and localhost are answered, not "+strconv.Quote(host))
+		return NewError(CodeForbidden, "the request's Host is "+strconv.Quote(host)+": only localhost and loopback addresses are answered, so ask for http://localhost"+r.URL.Path)
 	}
 	return nil
 }

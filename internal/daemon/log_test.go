@@ -57,27 +57,35 @@ func TestSignals(t *testing.T) {
 	var b bytes.Buffer
 	level := NewLevel(zapcore.InfoLevel)
 	stopped, exited := 0, []int{}
+	now := time.Unix(1000, 0)
 	s := &Signals{Level: level, Log: newLogger(zapcore.AddSync(&b), false, level),
 		Stop: func() { stopped++ }, Exit: func(n int) { exited = append(exited, n) }}
-	s.handle(syscall.SIGUSR1)
-	s.handle(syscall.SIGUSR1)
+	s.handle(now, syscall.SIGUSR1)
+	s.handle(now, syscall.SIGUSR1)
 	if level.Level() != zapcore.DebugLevel {
 		t.Errorf("SIGUSR1: %v", level.Level())
 	}
 	for _, want := range []zapcore.Level{zapcore.InfoLevel, zapcore.WarnLevel, zapcore.ErrorLevel, zapcore.ErrorLevel} {
-		if s.handle(syscall.SIGUSR2); level.Level() != want {
+		if s.handle(now, syscall.SIGUSR2); level.Level() != want {
 			t.Errorf("SIGUSR2: %v, want %v", level.Level(), want)
 		}
 	}
 	level.SetLevel(zapcore.InfoLevel)
-	if s.handle(syscall.SIGHUP); stopped != 0 || !strings.Contains(b.String(), "restart the daemon") {
+	if s.handle(now, syscall.SIGHUP); stopped != 0 || !strings.Contains(b.String(), "restart the daemon") {
 		t.Errorf("SIGHUP: stopped %d, log %s", stopped, b.String())
 	}
-	s.handle(syscall.SIGTERM)
+	s.handle(now, syscall.SIGTERM)
 	if stopped != 1 || len(exited) != 0 {
 		t.Errorf("the first: stopped %d, exited %v", stopped, exited)
 	}
-	s.handle(syscall.SIGINT)
+	now = now.Add(999 * time.Millisecond)
+	s.handle(now, syscall.SIGTERM)
+	s.handle(now, syscall.SIGINT)
+	if stopped != 1 || len(exited) != 0 {
+		t.Errorf("the same once more: stopped %d, exited %v", stopped, exited)
+	}
+	now = now.Add(time.Millisecond)
+	s.handle(now, syscall.SIGINT)
 	if stopped != 1 || len(exited) != 1 || exited[0] != 1 {
 		t.Errorf("the second: stopped %d, exited %v", stopped, exited)
 	}

@@ -4,13 +4,15 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 )
 
 // Signals acts on what the operator sends to the daemon:
 //
-//	SIGTERM, SIGINT  stop; a second one exits at once with status 1
+//	SIGTERM, SIGINT  stop; one that comes a second or more later exits at once
+//	                 with status 1
 //	SIGUSR1          log more
 //	SIGUSR2          log less
 //	SIGHUP           nothing, with a word in the log: there is nothing to reload
@@ -18,13 +20,17 @@ import (
 type Signals struct {
 	// Stop is called at the first SIGTERM or SIGINT.
 	Stop func()
-	// Exit is called at the second with the exit status 1; os.Exit.
+	// Exit is called at one of these a second later with the exit status 1; os.Exit.
 	Exit  func(status int)
 	Level Level
 	Log   *zap.Logger
 
-	stopping bool
+	stopping time.Time // since when; zero: not
 }
+
+// sameStop is how long a signal to stop counts as the one before: service
+// managers, and shells with their whole process group, send it twice.
+const sameStop = time.Second
 
 // Watch starts to act on signals, in a goroutine that ends when the returned
 // function is called. Signals have their usual effect after that.
@@ -36,7 +42,7 @@ func (s *Signals) Watch() (end func()) {
 	go func() {
 		defer close(done)
 		for sig := range in {
-			s.handle(sig)
+			s.handle(time.Now(), sig)
 		}
 	}()
 	return func() {
@@ -46,10 +52,10 @@ func (s *Signals) Watch() (end func()) {
 	}
 }
 
-func (s *Signals) handle(sig os.Signal) {
+func (s *Signals) handle(now time.Time, sig os.Signal) {
 	switch sig {
 	case syscall.SIGTERM, syscall.SIGINT:
-		s.terminate(sig)
+		s.terminate(now, sig)
 	case syscall.SIGUSR1:
 		s.Log.Info("logging more", zap.Stringer("level", s.Level.More()))
 	case syscall.SIGUSR2:
@@ -59,13 +65,16 @@ func (s *Signals) handle(sig os.Signal) {
 	}
 }
 
-func (s *Signals) terminate(sig os.Signal) {
-	if s.stopping {
-		s.Log.Error("second signal to stop: exiting at once", zap.Stringer("signal", sig))
+func (s *Signals) terminate(now time.Time, sig os.Signal) {
+	if !s.stopping.IsZero() {
+		if now.Sub(s.stopping) < sameStop {
+			return
+		}
+		s.Log.Error("another signal to stop: exiting at once, whatever is under way", zap.Stringer("signal", sig))
 		s.Exit(1)
 		return
 	}
-	s.stopping = true
-	s.Log.Info("stopping; a second signal exits at once", zap.Stringer("signal", sig))
+	s.stopping = now
+	s.Log.Info("stopping; another signal, after a second or more, exits at once", zap.Stringer("signal", sig))
 	s.Stop()
 }
