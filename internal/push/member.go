@@ -101,6 +101,7 @@ type Member struct {
 
 	wanted   []uint64 // bit per manifest entry: content is wanted
 	compared uint32   // batches
+	judged   uint32   // entries in them
 	busy     int      // blocks handed out and not yet dealt with
 	digest   uint64
 	counts   protocol.Counts // as staged

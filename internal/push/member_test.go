@@ -129,7 +129,7 @@ func (b *bare) step(r *rand.Rand, digest uint64, o *orders) {
 		o.answer = o.answer || b.m.state == undecided && a.Outcome == protocol.OutcomeCommitted
 		b.m.HandleAnswer(b.now, a)
 	case 4:
-		b.m.Compared(b.now, transfer.Complete{ID: uint32(r.IntN(4))}, b.m.compared, 0, []byte{1}, []byte{1}, digest)
+		b.m.Compared(b.now, transfer.Complete{ID: uint32(r.IntN(4))}, b.m.compared, 0, 8, []byte{1}, []byte{1}, digest)
 	case 5:
 		b.m.StageDone(b.now, protocol.Counts{Changed: uint64(r.IntN(2))}, pick(r, errors.New("x")))
 	case 6:
@@ -307,7 +307,7 @@ func TestAnswersAreAskedFor(t *testing.T) {
 func TestYieldForgets(t *testing.T) {
 	b := newBare()
 	b.m.HandleState(b.now, b.st(protocol.PhaseLock, 0))
-	b.m.Compared(b.now, transfer.Complete{ID: 1}, 0, 0, []byte{1}, nil, 7)
+	b.m.Compared(b.now, transfer.Complete{ID: 1}, 0, 0, 8, []byte{1}, nil, 7)
 	b.m.HandleState(b.now, b.st(protocol.PhaseYield, 0))
 	b.m.HandleState(b.now, b.st(protocol.PhaseLock, 1))
 	if b.m.state != streaming || b.m.Wanted(protocol.BlockData, 0, 8) || b.m.compared != 0 || b.m.digest != 0 {
@@ -375,10 +375,28 @@ func TestOrderBeforeTheManifest(t *testing.T) {
 		st := b.st(protocol.PhaseCommit, 0)
 		st.Digest = 7
 		b.m.HandleState(b.now, st)
-		b.m.Compared(b.now, transfer.Complete{}, 0, 0, []byte{1}, []byte{1}, digest)
+		b.m.Compared(b.now, transfer.Complete{}, 0, 0, 8, []byte{1}, []byte{1}, digest)
 		b.m.state = staging // all has arrived
 		if b.m.StageDone(b.now, protocol.Counts{Changed: 1}, nil); b.m.state != want {
 			t.Errorf("manifest %d: %v, want %v", digest, b.m.state, want)
 		}
+	}
+}
+
+// TestDataBeforeCompare: content that comes before its entries are compared is
+// not passed over as unwanted: what lacks it is not staged.
+func TestDataBeforeCompare(t *testing.T) {
+	b := newBare()
+	b.m.HandleState(b.now, b.st(protocol.PhaseLock, 0))
+	b.m.HandleData(b.now, &protocol.Data{Stream: 1, Block: 2, Kind: protocol.BlockData, Length: 4, First: 0, Count: 8, Symbol: make([]byte, 4)})
+	b.m.r.Consumed(0)
+	b.m.r.Consumed(1)
+	b.m.Compared(b.now, transfer.Complete{ID: 1}, 0, 0, 8, []byte{1}, []byte{1}, 7)
+	b.m.busy = 0
+	st := b.st(protocol.PhaseFlush, 0)
+	st.Blocks, st.Batches = 3, 1
+	b.m.HandleState(b.now, st)
+	if b.m.state != streaming {
+		t.Errorf("a member that lacks content is in %v", b.m.state)
 	}
 }

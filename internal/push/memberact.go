@@ -71,7 +71,7 @@ func (m *Member) yield(now time.Time) {
 		m.emit(EvDiscard{})
 	}
 	m.locked, m.state = false, asking
-	m.wanted, m.compared, m.digest = nil, 0, 0
+	m.wanted, m.compared, m.judged, m.digest = nil, 0, 0, 0
 	m.how, m.answered = protocol.RecordYielded, m.st.Attempt
 	m.record(now, protocol.Record{Type: protocol.RecordYielded, Attempt: m.st.Attempt})
 }

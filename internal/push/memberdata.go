@@ -53,6 +53,11 @@ func (m *Member) HandleData(now time.Time, d *protocol.Data) {
 	if m.state < streaming && (d.Block != 0 || d.Kind.Base() != protocol.BlockHeader) {
 		return
 	}
+	// Whether content is wanted is not known before its entries are compared: it
+	// is neither passed over nor kept, and lacks until it comes again.
+	if d.Kind.Base() == protocol.BlockData && uint64(d.First)+uint64(d.Count) > uint64(m.judged) {
+		return
+	}
 	c, ok := m.r.HandleData(now, d)
 	if !ok {
 		return
@@ -103,14 +108,14 @@ func (m *Member) Began(now time.Time, err error) {
 	}
 }
 
-// Compared says that a batch was compared: its number, first entry and two bit
+// Compared says that a batch was compared: its number, first entry, entries and two bit
 // sets; the block's bytes are no longer needed.
-func (m *Member) Compared(now time.Time, block transfer.Complete, batch, first uint32, data, change []byte, digest uint64) {
+func (m *Member) Compared(now time.Time, block transfer.Complete, batch, first, count uint32, data, change []byte, digest uint64) {
 	m.dealtWith(block)
 	if m.state != streaming {
 		return
 	}
-	m.compared, m.digest = batch+1, digest
+	m.compared, m.judged, m.digest = batch+1, first+count, digest
 	m.want(first, data)
 	m.record(now, protocol.Record{Type: protocol.RecordWant, Batch: batch, Data: data, Change: change})
 	m.act(now)

@@ -249,7 +249,7 @@ func (r *memberRun) compare(c transfer.Complete, content []byte, b *protocol.Bat
 			return
 		}
 		r.entries = uint64(b.First) + count
-		r.m.Compared(now, c, b.Number, b.First, data, change, digest)
+		r.m.Compared(now, c, b.Number, b.First, uint32(len(b.Entries)), data, change, digest)
 	})
 }
 

@@ -179,7 +179,7 @@ func (m *simMember) compare() {
 		bits := make([]byte, (m.sim.tree.entries+7)/8)
 		bits[0] = byte(n%3) & 1 // two of three batches are wanted nowhere
 		m.after(func(now time.Time) {
-			m.m.Compared(now, b, n, binary.BigEndian.Uint32(content[4:]), bits, bits, digest)
+			m.m.Compared(now, b, n, binary.BigEndian.Uint32(content[4:]), uint32(m.sim.tree.entries), bits, bits, digest)
 		})
 	}
 }
