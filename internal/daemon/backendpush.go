@@ -28,6 +28,16 @@ const (
 
 // Push implements control.Backend.
 func (b *backend) Push(ctx context.Context, req *control.PushRequest, emit func(control.Event)) error {
+	l := newPushLog(b.n.log, req)
+	err := b.push(ctx, req, func(ev control.Event) {
+		l.see(ev)
+		emit(ev)
+	})
+	l.end(err)
+	return err
+}
+
+func (b *backend) push(ctx context.Context, req *control.PushRequest, emit func(control.Event)) error {
 	n := b.n
 	if n.cfg.NoSend {
 		return control.NewError(control.CodeForbidden, n.cfg.Name+" was started with --no-send: push from another member")

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -48,6 +49,7 @@ type machine struct {
 	base, state string
 	tune        func(*Config)
 	wrap        func(transport.Conn) transport.Conn // of the connection; nil: as it is
+	log         *zap.Logger                         // nil: none
 
 	n      *node // of the daemon that runs now
 	socket string
@@ -192,7 +194,7 @@ func (m *machine) start() {
 	if m.wrap != nil {
 		conn = m.wrap(conn)
 	}
-	m.n = newNode(cfg, zap.NewNop(), session, conn)
+	m.n = newNode(cfg, cmp.Or(m.log, zap.NewNop()), session, conn)
 	if err := m.n.open(m.state); err != nil {
 		t.Fatal(err)
 	}

@@ -18,9 +18,11 @@ func (m *Manager) tellEnd(r *memberRun, outcome string) {
 		return
 	}
 	counts, failed := r.m.ended()
-	fields := []zap.Field{zap.Stringer("push", r.m.ID()), zap.String("origin", h.Name), zap.Uint64("changed", counts.Changed),
-		zap.Uint64("deleted", counts.Deleted), zap.Uint64("errors", counts.Errors), zap.String("outcome", r.words(outcome))}
-	if failed == "" && counts.Errors == 0 {
+	fields := []zap.Field{zap.Stringer("push", r.m.ID()), zap.String("origin", h.Name), zap.String("module", h.Module),
+		zap.String("outcome", r.words(outcome)), zap.Bool("dry_run", h.Options&protocol.OptDryRun != 0), zap.Uint64("changed", counts.Changed),
+		zap.Uint64("deleted", counts.Deleted), zap.Uint64("errors", counts.Errors), zap.Uint64("warnings", counts.Warnings),
+		zap.Uint64("bytes", counts.Bytes)}
+	if failed == "" && counts.Errors == 0 && (outcome == "done" || outcome == "aborted") {
 		m.log.Info("push ended here", fields...)
 	} else {
 		m.log.Warn("push failed here", fields...)
