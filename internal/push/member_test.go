@@ -38,7 +38,8 @@ type bare struct {
 
 func newBare() *bare {
 	b := &bare{admit: &testAdmit{}, now: testStart}
-	r := transfer.NewReceiver(transfer.ReceiverConfig{Stream: 1, Room: 1 << 20, Payload: simPayload}, b.now)
+	r := transfer.NewReceiver(transfer.ReceiverConfig{Stream: 1, Room: 1 << 20, Payload: simPayload,
+		Cares: func(k protocol.BlockKind, f, c uint32) bool { return b.m == nil || b.m.Wanted(k, f, c) }}, b.now)
 	st := b.st(protocol.PhaseLock, 0)
 	b.m = NewMember(MemberConfig{Self: 2, Origin: 1, Receiver: r, Admit: b.admit, Body: 1400}, b.now, st)
 	b.m.header, b.m.state = &protocol.PushHeader{Roster: []protocol.Session{2}}, asking
