@@ -234,6 +234,7 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 		t.present++
 		t.hold.tellOwner(e, st)
 		t.hold.tellAttrs(e)
+		t.hold.tellTime(e)
 	}
 	t.countChange(v)
 	return v, nil
@@ -301,6 +302,7 @@ func (t *Target) rootEntry(n uint32, e *protocol.Entry) (verdict, error) {
 	t.hold.narrow(e)
 	t.hold.tellOwner(e, &st)
 	t.hold.tellAttrs(e)
+	t.hold.tellTime(e)
 	f.plain.ino, f.judged = st.Ino, identOf(&st)
 	if f.differs, err = t.differs(node{d: f.dir}, e, &st, nil); err != nil {
 		return verdictNone, t.fail(".", err)

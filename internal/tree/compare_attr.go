@@ -90,6 +90,7 @@ type holdable struct {
 
 	// Of the goroutine that compares: who was said not to be given anything.
 	saidUsers, saidGroups map[uint32]bool
+	timesTried            bool // in vain, if the module knows no times
 
 	mu    sync.Mutex
 	kinds map[string]bool             // kinds of attributes that the file system has
@@ -249,11 +250,10 @@ func (h *holdable) removable(name string, typ protocol.EntryType) bool {
 // microseconds, exFAT, ext3 and HFS+, FAT.
 var granularities = [...]int64{100, 1000, 1e7, 1e9, 2e9}
 
-// sameTime reports whether st has the entry's mtime as far as the file system
-// can hold it. The change time, which nobody chooses, shows how fine that is:
-// on a file system with nanoseconds it is a multiple of neither second nor
-// microsecond.
-func sameTime(e *protocol.Entry, st *fsroot.Stat) bool {
+// sameCoarse is sameTime where nothing could be tried. The change time, which
+// nobody chooses, shows how fine times are: on a file system with nanoseconds it
+// is a multiple of neither second nor microsecond.
+func sameCoarse(e *protocol.Entry, st *fsroot.Stat) bool {
 	if e.Sec == st.Sec && e.Nsec == st.Nsec {
 		return true
 	}
@@ -292,7 +292,7 @@ func (t *Target) sameContent(nd node, e *protocol.Entry, st *fsroot.Stat) (bool,
 			sum, err := t.sumJudged(nd, st)
 			return sum == e.Sum, err
 		}
-		return sameTime(e, st), nil
+		return t.hold.sameTime(e, st), nil
 	case protocol.EntrySymlink:
 		target, err := nd.d.Readlink(nd.name)
 		return target == e.Link, err
@@ -363,7 +363,7 @@ func (t *Target) differs(nd node, e *protocol.Entry, st *fsroot.Stat, w *plainWa
 	if uid, gid := t.hold.owner(e, st); st.UID != uid || st.GID != gid {
 		return true, nil
 	}
-	if !sameTime(e, st) {
+	if !t.hold.sameTime(e, st) {
 		return true, nil
 	}
 	if w != nil && len(e.Xattrs) == 0 && w.knows(st) {

@@ -337,7 +337,7 @@ func TestSharedInodes(t *testing.T) {
 	sameTrees(t, describe(t, src), describe(t, dst))
 }
 
-func TestSameTime(t *testing.T) {
+func TestSameCoarseTime(t *testing.T) {
 	for _, c := range []struct {
 		sec     int64
 		nsec    uint32
@@ -354,7 +354,7 @@ func TestSameTime(t *testing.T) {
 		{100, 123456789, fsroot.Stat{Sec: 100, Nsec: 123456700, CSec: 8, CNsec: 100}, true, "100 ns"},
 		{-1, 5, fsroot.Stat{Sec: -2, CSec: 8}, true, "before 1970"},
 	} {
-		if got := sameTime(&protocol.Entry{Sec: c.sec, Nsec: c.nsec}, &c.st); got != c.same {
+		if got := sameCoarse(&protocol.Entry{Sec: c.sec, Nsec: c.nsec}, &c.st); got != c.same {
 			t.Errorf("%s: %v", c.comment, got)
 		}
 	}

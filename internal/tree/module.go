@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -61,6 +62,7 @@ type Module struct {
 	unfinished unfinished // see earlier.go
 	may        privileges // see attr_caps.go
 	plain      plainDirs  // see plain.go
+	times      atomic.Pointer[timeRange]
 
 	whileListed func(*fsroot.Dir) // for tests: is called when a directory was read, before it is looked at again
 }

@@ -113,7 +113,7 @@ func (t *Target) adopt(l *leftover, s *step, e *protocol.Entry) (bool, error) {
 	}
 	defer from.Close()
 	st, err := from.Lstat(old)
-	if err != nil || !st.IsRegular() || uint64(st.Size) != e.Size || !sameTime(e, &st) {
+	if err != nil || !st.IsRegular() || uint64(st.Size) != e.Size || !t.hold.sameTime(e, &st) {
 		return false, err
 	}
 	if e.HasSum {
