@@ -157,15 +157,15 @@ func (n *node) pushStatuses(now time.Time) []control.PushStatus {
 			Paths: texts(s.Paths), DryRun: s.DryRun, Started: s.Started, UID: s.UID, Decided: s.Decided,
 			Waiting: s.Waiting, Now: *progress(&s)}
 		for _, m := range s.Members {
-			ps.Members = append(ps.Members, control.PushMember{Name: m.Name, State: m.State.String()})
+			ps.Members = append(ps.Members, control.PushMember{Name: m.Name, Addr: m.Addr.Addr().String(), State: m.State.String(), Message: control.Text(m.Text)})
 		}
 		list = append(list, ps)
 	}
 	for _, r := range n.mgr.Receiving() {
 		list = append(list, control.PushStatus{Push: r.ID.String(), Origin: r.Origin, Role: control.RoleMember, Module: r.Module,
-			Paths: texts(r.Paths), Started: time.Unix(0, r.ID.Start), UID: -1,
+			Paths: texts(r.Paths), DryRun: r.DryRun, Decided: r.Decided, Started: time.Unix(0, r.ID.Start), UID: -1,
 			Now:     control.Progress{Stage: r.Stage, Percent: -1, Entries: r.Entries, Bytes: r.Bytes, RateMbit: r.Rate * 8 / 1e6},
-			Members: []control.PushMember{{Name: n.cfg.Name, State: r.Stage}}})
+			Members: []control.PushMember{{Name: n.cfg.Name, Addr: addrText(n.conn.Local()), State: r.State.String(), Message: control.Text(r.Text)}}})
 	}
 	return list
 }

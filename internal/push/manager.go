@@ -412,17 +412,5 @@ func (m *Manager) toOrigin(r *memberRun, t protocol.Type, msg Message) {
 	m.cfg.Wire.Send(r.addr, t, msg)
 }
 
-// Receiving describes a push this daemon takes part in as a member.
-type Receiving struct {
-	ID     protocol.PushID
-	Origin string
-	Module string
-	Paths  []string
-	Stage  string
-	// What came so far, and bytes of it a second, in the last one.
-	Entries, Bytes uint64
-	Rate           float64
-}
-
 // ErrShutdown ends pushes that a shutdown cut short.
 var ErrShutdown = errors.New("the daemon was shut down")

@@ -21,14 +21,52 @@ func (m *Manager) Status(now time.Time) []Status {
 func (m *Manager) Receiving() []Receiving {
 	var out []Receiving
 	for _, r := range m.members {
-		if h := r.m.Header(); h != nil && r.m.TakesPart() {
-			out = append(out, Receiving{r.m.ID(), h.Name, h.Module, h.Paths, r.m.Stage(), r.entries, r.content, r.received.rate(m.now, r.content)})
+		if r.m.Header() != nil && r.m.TakesPart() {
+			out = append(out, r.receiving(m.now))
 		}
 	}
 	for _, p := range m.pending {
-		out = append(out, Receiving{ID: p.id(), Origin: "?", Module: protocol.DefaultModule, Paths: p.paths(), Stage: "undecided"})
+		out = append(out, p.receiving())
 	}
 	return out
+}
+
+func (r *memberRun) receiving(now time.Time) Receiving {
+	h, state := r.m.Header(), r.m.state
+	s := Receiving{ID: r.m.ID(), Origin: h.Name, Module: h.Module, Paths: h.Paths, DryRun: h.Options&protocol.OptDryRun != 0,
+		Stage: state.String(), Decided: state == committing, Entries: r.entries, Bytes: r.content, Rate: r.received.rate(now, r.content)}
+	if state >= staged {
+		s.State = MemberStaged
+	}
+	switch {
+	case state == undecided:
+		s.Text = textUndecided
+	case state == committing:
+		s.Text = committingText(r.waits, r.cause)
+	}
+	return s
+}
+
+func (r *pendingRun) receiving() Receiving {
+	h := r.p.Header
+	s := Receiving{ID: r.id(), Origin: h.Name, Module: h.Module, Paths: r.paths(), Stage: undecided.String(), State: MemberStaged, Text: textUndecided}
+	if r.commits || r.waits || !r.again.first() {
+		s.Stage, s.Decided, s.Text = committing.String(), true, committingText(r.waits, r.cause)
+	}
+	return s
+}
+
+const textUndecided = "everything is here; its origin is silent, and the other members are asked whether it was committed"
+
+// committingText says what keeps a commit, "" if nothing is known to.
+func committingText(waits bool, cause error) string {
+	switch {
+	case waits:
+		return "it waits for a newer push on the same paths"
+	case cause != nil:
+		return "the commit failed and is tried again: " + cause.Error()
+	}
+	return ""
 }
 
 // Busy reports whether the daemon is the origin of a push, and whether it

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"net/netip"
 	"time"
 
 	"makuo/protocol"
@@ -139,5 +140,23 @@ type Status struct {
 // MemberStatus is one roster member of a push in progress.
 type MemberStatus struct {
 	Name  string
+	Addr  netip.AddrPort
 	State MemberState
+	Text  string // why it refused, failed, was parked or lost
+}
+
+// Receiving describes a push this daemon takes part in as a member.
+type Receiving struct {
+	ID      protocol.PushID
+	Origin  string
+	Module  string
+	Paths   []string
+	DryRun  bool
+	Stage   string      // the member's own word for what it does
+	State   MemberState // MemberActive or MemberStaged, as the origin counts it
+	Text    string      // what keeps it, for people
+	Decided bool        // it is known here that the push is to be committed
+	// What came so far, and bytes of it a second, in the last one.
+	Entries, Bytes uint64
+	Rate           float64
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"makuo/internal/push/journal"
 	"makuo/internal/push/order"
@@ -16,16 +17,17 @@ import (
 // stopped: it asks how the push ended until somebody knows, or ten minutes have
 // passed. Newer pushes go past it; then it leaves their paths alone.
 type pendingRun struct {
-	mgr   *Manager
-	p     *tree.Pending
-	since time.Time
-	asked time.Time
-	busy  bool                 // being committed or discarded
-	again backoff              // of a commit that failed
-	cause error                // why it failed
-	waits bool                 // to commit, for a newer push
-	why   string               // it is committed
-	newer []protocol.NewerPush // decided elsewhere since
+	mgr     *Manager
+	p       *tree.Pending
+	since   time.Time
+	asked   time.Time
+	busy    bool                 // being committed or discarded
+	commits bool                 // busy with a commit, not a discard
+	again   backoff              // of a commit that failed
+	cause   error                // why it failed
+	waits   bool                 // to commit, for a newer push
+	why     string               // it is committed
+	newer   []protocol.NewerPush // decided elsewhere since
 }
 
 // Recover takes over what tree.Module.Recover found undecided.
@@ -106,7 +108,7 @@ func (r *pendingRun) end(commit bool, why string) {
 	if r.waits, r.why = m.newerHolds(&c), why; r.waits {
 		return
 	}
-	r.busy = true
+	r.busy, r.commits = true, true
 	m.behind(r.p.ID, r.newer)
 	m.cfg.Store.Ordered(r.p.ID, r.p.Header.Module, m.now, func(now time.Time, err error) {
 		m.noted(now, err)
@@ -143,7 +145,13 @@ func (r *pendingRun) work(commit bool, why string) {
 			r.again.failed(now)
 			return
 		}
-		m.log.Info("undecided push ended", zap.Stringer("push", id), zap.Bool("committed", commit), zap.String("why", why), zap.Error(err))
+		level := zapcore.InfoLevel
+		if !commit || err != nil || counts.Errors > 0 {
+			level = zapcore.WarnLevel
+		}
+		m.log.Log(level, "undecided push ended", zap.Stringer("push", id), zap.String("origin", r.p.Header.Name), zap.String("module", module),
+			zap.Bool("committed", commit), zap.String("why", why), zap.Uint64("changed", counts.Changed), zap.Uint64("deleted", counts.Deleted),
+			zap.Uint64("errors", counts.Errors), zap.Uint64("bytes", counts.Bytes), zap.Error(err))
 		if commit {
 			m.cfg.Store.Ended(module, journal.LastPush{ID: id, Origin: r.p.Header.Name, At: now, Errors: counts.Errors}, m.noted)
 		}

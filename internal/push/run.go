@@ -399,7 +399,7 @@ func (r *run) status(now time.Time) Status {
 		}
 	}
 	for _, m := range r.o.members {
-		s.Members = append(s.Members, MemberStatus{m.Name, m.stage})
+		s.Members = append(s.Members, MemberStatus{m.Name, m.Addr, m.stage, m.text})
 	}
 	return s
 }
