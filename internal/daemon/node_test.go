@@ -358,6 +358,7 @@ func testRing(t *testing.T, l []*machine) {
 func testNoWait(t *testing.T, l []*machine) {
 	a, b, c := l[0], l[1], l[0].c
 	a.writeAll("nowait/x")
+	b.writeAll("nowait/x")
 	c.lose(withoutStaged)
 	first := a.begin(context.Background(), paths("nowait"), nil)
 	c.until("d is staged", func() bool { return l[3].stage(control.RoleMember) == "staged" })

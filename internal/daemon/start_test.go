@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"makuo/internal/control"
@@ -55,6 +57,7 @@ func TestFailedRecovery(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		knowStage(t, cfg)
 	})
 	l := []*machine{damaged, c.machine("b", nil)}
 	c.settle(l...)
@@ -64,5 +67,21 @@ func TestFailedRecovery(t *testing.T) {
 	for _, m := range l {
 		m.write("d/of-"+m.name, nil)
 		m.push(paths(control.Text("d/of-"+m.name)), nil).exits(t, control.ExitOK)
+	}
+}
+
+// knowStage notes in the state directory that the daemon made the stage.
+func knowStage(t *testing.T, cfg *Config) {
+	t.Helper()
+	var st syscall.Stat_t
+	if err := syscall.Stat(filepath.Join(cfg.Base, protocol.StageName), &st); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	note := fmt.Sprintf("- %d %d\n", st.Dev, st.Ino) // of another boot
+	if err := os.WriteFile(filepath.Join(cfg.State, "stage-"+protocol.DefaultModule), []byte(note), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

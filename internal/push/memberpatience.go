@@ -73,7 +73,8 @@ func (m *Member) patience(now time.Time) {
 			m.end("its header did not come")
 		}
 	case staged:
-		if quiet >= min(m.silence, 5*time.Second) {
+		// Well before the origin takes this member, which does nothing, for lost.
+		if quiet >= min(m.silence/2, 5*time.Second) {
 			m.doubt(now)
 		}
 	case undecided:
