@@ -12,8 +12,16 @@ const (
 // never pushed, listed or deleted, and no path from the network may hold it.
 const StageName = ".makuo-stage"
 
+// BesidePrefix begins the names of what a member makes beside its target, where
+// it can't be renamed from the stage. They are treated as StageName is, and left
+// alone.
+const BesidePrefix = StageName + "-"
+
+// Reserved reports whether a name is that of a staging directory or of a copy.
+func Reserved(name string) bool { return name == StageName || strings.HasPrefix(name, BesidePrefix) }
+
 // ValidPath reports whether s can name an entry of a module: relative, clean,
-// without "..", NUL or StageName, bounded. "." is the module's root.
+// without "..", NUL or a Reserved name, bounded. "." is the module's root.
 func ValidPath(s string) bool {
 	if s == "." {
 		return true
@@ -41,7 +49,7 @@ func validName(s string) bool {
 	if len(s) == 0 || len(s) > MaxComponent {
 		return false
 	}
-	return s[0] != '.' || (s != "." && s != ".." && s != StageName)
+	return s[0] != '.' || (s != "." && s != ".." && !Reserved(s))
 }
 
 // ValidComponent reports whether s can be one component of a path.

@@ -39,7 +39,8 @@ type committer struct {
 	checked *fsroot.Dir    // the last live directory whose identity was checked
 	left    map[int64]bool // steps whose path a newer push has decided, by where they begin in the plan
 	work    int
-	inPlace bool // attributes of files were changed, which no directory's sync covers
+	beyond  map[inode]besides // files with several names that were copied across a border
+	inPlace bool              // attributes of files were changed, which no directory's sync covers
 }
 
 type commitPass int
@@ -219,7 +220,11 @@ func (c *committer) do(s *step) error {
 	if s.op == opGone && (c.goneAt == 0 || c.goneOf != s.entry) {
 		c.goneOf, c.goneAt = s.entry, s.at
 	}
-	if passOf(s) != c.pass || c.left[s.at] {
+	if passOf(s) != c.pass {
+		return nil
+	}
+	if c.left[s.at] {
+		c.dropLeft(s)
 		return nil
 	}
 	switch c.pass {
@@ -315,7 +320,13 @@ func (c *committer) rename(s *step, d *fsroot.Dir, name string) error {
 		return err
 	}
 	staged := stagedName(s.entry)
-	err := c.writable(d, func() error { return c.t.stage.dir.Rename(staged, d, name) })
+	err := border(s.path)
+	if err == nil {
+		err = c.writable(d, func() error { return c.t.stage.dir.Rename(staged, d, name) })
+	}
+	if isBorder(err) {
+		err = c.beside(s, d, name, false)
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -428,7 +439,7 @@ func (c *committer) dirAttr(s *step) error {
 	if err != nil {
 		return err
 	}
-	if !s.was.same(&st, c.t.otherBoot) {
+	if !s.was.same(&st, c.t.otherBoot) && !(s.has(stepTop) && c.noted(s, &st)) {
 		return errSwapped
 	}
 	if err := c.change("attributes", s.path); err != nil {

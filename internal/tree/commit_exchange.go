@@ -129,17 +129,26 @@ func (c *committer) exchange(s *step, d *fsroot.Dir, name string) error {
 	if err := c.change("exchange", s.path); err != nil {
 		return err
 	}
-	err = c.writable(d, func() error { return c.swap(stage, staged, d, name, live.IsDir()) })
+	err = border(s.path)
+	if err == nil {
+		err = c.writable(d, func() error { return c.swap(stage, staged, d, name, live.IsDir()) })
+	}
 	if err == nil {
 		return c.exchanged(s, d, name, live.IsDir())
 	}
-	if !errors.Is(err, fsroot.ErrUnsupported) {
-		return err
+	if errors.Is(err, fsroot.ErrUnsupported) {
+		err = c.writable(d, func() error { return d.Rename(name, stage, oldName(s.entry)) })
+		if err == nil {
+			return c.moveIn(s, d, name)
+		}
 	}
-	if err := c.writable(d, func() error { return d.Rename(name, stage, oldName(s.entry)) }); err != nil {
+	switch {
+	case !isBorder(err):
 		return err
+	case live.IsDir():
+		return fmt.Errorf("%w, so the directory here can't make room for something else at once; remove it here and push again", errBorder)
 	}
-	return c.moveIn(s, d, name)
+	return c.beside(s, d, name, true)
 }
 
 // exchanged checks the old directory after the exchange, or again after a

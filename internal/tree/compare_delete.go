@@ -3,6 +3,7 @@ package tree
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"makuo/internal/fsroot"
 	"makuo/protocol"
@@ -19,6 +20,9 @@ type deletion struct {
 // mayGo reports whether neither a pattern of the push nor one of this member
 // keeps path.
 func (t *Target) mayGo(d *deletion, path string, dir bool) bool {
+	if _, name := splitPath(path); strings.HasPrefix(name, protocol.BesidePrefix) {
+		return false // a copy that a commit has not renamed yet
+	}
 	pushed := d.from.pushed
 	if pushed == "" {
 		pushed = t.pushedPath(path)

@@ -3,8 +3,11 @@ package tree
 import (
 	"errors"
 	"io"
+	"os"
 
 	"golang.org/x/sys/unix"
+
+	"makuo/internal/fsroot"
 )
 
 func pread(fd int, buf []byte, off int64) (int, error) {
@@ -39,4 +42,11 @@ func closeFD(fd int) error {
 		return err
 	}
 	return nil
+}
+
+// cloneFile makes dst share the content of src.
+func cloneFile(dst, src *os.File) error {
+	return fsroot.WithFD(dst, "clone", func(to int) error {
+		return fsroot.WithFD(src, "clone", func(from int) error { return unix.IoctlFileClone(to, from) })
+	})
 }

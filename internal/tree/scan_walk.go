@@ -117,8 +117,8 @@ func below(dir, name string) string {
 // unlisted reports a name that no manifest can hold, and whether the directory
 // counts as complete without it. Staging directories are no content.
 func (s *scan) unlisted(path, name string) bool {
-	if name == protocol.StageName {
-		if path != "." {
+	if protocol.Reserved(name) {
+		if path != "." && name == protocol.StageName {
 			s.problem(below(path, name), true, "is never pushed: the name is that of staging directories")
 		}
 		return true
@@ -130,7 +130,7 @@ func (s *scan) unlisted(path, name string) bool {
 
 // listed reports whether a name is walked.
 func (s *scan) listed(path, name string) bool {
-	if name == protocol.StageName || len(path)+1+len(name) > protocol.MaxPath || !protocol.ValidComponent(name) {
+	if protocol.Reserved(name) || len(path)+1+len(name) > protocol.MaxPath || !protocol.ValidComponent(name) {
 		return false
 	}
 	stage := s.m.stageRel

@@ -146,6 +146,9 @@ func (t *Target) linkStaged(r *planReader, s *step, first string) error {
 		linkHook()
 	}
 	err = d.Link(from, old, name)
+	if isBorder(err) {
+		return fmt.Errorf("is a hard link to %q, which %w", first, errBorder)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return failed
 	}
