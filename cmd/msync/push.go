@@ -305,7 +305,7 @@ func (p *pusher) summary(ev *control.Summary) {
 	if text == "" {
 		text = control.Text(ev.Line())
 	}
-	if ev.Exit == control.ExitNobody || ev.Exit == control.ExitAborted {
+	if ev.NothingSent() || ev.Exit == control.ExitAborted {
 		p.screen.errLine("error: " + clean(string(text)))
 	} else if !p.o.quiet {
 		p.screen.out(clean(string(text)))

@@ -231,6 +231,7 @@ func TestExitStatuses(t *testing.T) {
 		{2, &control.Summary{Exit: 2, Text: "some"}, "some\n", ""},
 		{3, &control.Summary{Exit: 3, Reason: "2 members, 3 expected"}, "", "error: nothing sent: 2 members, 3 expected\n"},
 		{3, &control.Summary{Exit: 3}, "", "error: nothing sent: there is nobody to push to\n"},
+		{2, &control.Summary{Exit: 2, Away: 1, Reason: "all are away"}, "", "error: nothing sent: all are away\n"},
 		{4, &control.Summary{Exit: 4, Reason: "--all-or-none"}, "", "error: aborted, nothing was changed anywhere: --all-or-none\n"},
 		{2, &control.Summary{Exit: 77, Text: "odd"}, "odd\n", ""},
 		{1, &control.Failed{Exit: 1, Message: "this daemon does not send"}, "", "error: this daemon does not send\n"},
@@ -282,6 +283,15 @@ func TestWrongUse(t *testing.T) {
 		{"-r --max-delete 3", "error: --max-delete does nothing without --delete"},
 		{"-r --force-empty", "error: --force-empty does nothing without --delete"},
 		{"--forget=", "error: --forget needs the name of a member"},
+		{"--expect 99999 x", `error: --expect: "99999" is not a whole number from 0 to 10000`},
+		{"--wait abc x", `error: --wait: "abc" is not a number of seconds from 0 to 604800`},
+		{"--wait -1 x", `error: --wait: "-1" is not a number of seconds from 0 to 604800`},
+		{"--timeout 0.5 x", `error: --timeout: "0.5" is not a number of seconds from 1 to 604800`},
+		{"--recursive=1 x", "error: --recursive takes no argument"},
+		{"--exclude", "error: --exclude needs an argument: --exclude PATTERN"},
+		{"--status --members", "error: only one of --status, --members and --forget can be asked for"},
+		{"--quiet --progress x", "error: --quiet does not go with --verbose or --progress"},
+		{"--socket= --status", "error: --socket: it needs the path of a socket"},
 		{"-r --exclude=", "error: --exclude: a pattern must have 1 to 4096 bytes"},
 	} {
 		l.expect(1, "", x.stderr+hint, strings.Fields(x.args)...)

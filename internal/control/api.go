@@ -276,7 +276,7 @@ type Summary struct {
 	Seconds       float64 `json:"seconds"`
 	CommitSkewMS  float64 `json:"commit_skew_ms"` // between the first and last member's commit
 	Exit          int     `json:"exit"`
-	Reason        Text    `json:"reason,omitempty"` // for exit 3 and 4: why, in one sentence
+	Reason        Text    `json:"reason,omitempty"` // why nothing was sent or changed, in one sentence
 	Text          Text    `json:"text"`             // the line for people; the server fills it if it is empty
 }
 

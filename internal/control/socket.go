@@ -141,14 +141,32 @@ func listenLocked(path string, opt SocketOptions) (net.Listener, error) {
 	if opt.Mode == 0 {
 		opt.Mode = 0o660
 	}
-	if err = os.Lchown(path, opt.UID, opt.GID); err == nil {
-		err = os.Chmod(path, opt.Mode)
+	if err = os.Lchown(path, opt.UID, opt.GID); err != nil {
+		err = ownerError(opt, err)
+	} else if err = os.Chmod(path, opt.Mode); err != nil {
+		err = fmt.Errorf("its mode could not be set to %#o: %w", opt.Mode, errors.Unwrap(err))
 	}
 	if err != nil {
 		l.Close()
 		return nil, err
 	}
 	return l, nil
+}
+
+// ownerError says that the socket could not be given to whom it is for.
+func ownerError(opt SocketOptions, err error) error {
+	whom := fmt.Sprintf("group %d", opt.GID)
+	switch {
+	case opt.GID < 0:
+		whom = fmt.Sprintf("user %d", opt.UID)
+	case opt.UID >= 0:
+		whom = fmt.Sprintf("user %d and group %d", opt.UID, opt.GID)
+	}
+	advice := ""
+	if errors.Is(err, unix.EPERM) {
+		advice = fmt.Sprintf("; user %d, who runs this daemon, is not root and may give it only to a group that it is in: name such a one with --socket-group, or start makuod as root", os.Geteuid())
+	}
+	return fmt.Errorf("it could not be given to %s: %w%s", whom, errors.Unwrap(err), advice)
 }
 
 // removeStale removes the socket of a daemon that died. The caller holds the

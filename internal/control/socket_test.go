@@ -158,3 +158,27 @@ func TestTargets(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnerError: that a socket could not be given away says to whom, who tried,
+// and what to do.
+func TestOwnerError(t *testing.T) {
+	for _, x := range []struct {
+		uid, gid int
+		errno    unix.Errno
+		says     []string
+	}{
+		{-1, 33, unix.EPERM, []string{"to group 33:", "--socket-group", "as root"}},
+		{33, -1, unix.EPERM, []string{"to user 33:", "as root"}},
+		{33, 34, unix.EROFS, []string{"to user 33 and group 34:", "read-only file system"}},
+	} {
+		err := ownerError(SocketOptions{UID: x.uid, GID: x.gid}, &os.PathError{Op: "lchown", Path: "/x", Err: x.errno})
+		for _, s := range x.says {
+			if !strings.Contains(err.Error(), s) {
+				t.Errorf("%q is not in %q", s, err)
+			}
+		}
+		if !errors.Is(err, x.errno) || strings.Contains(err.Error(), "lchown") {
+			t.Errorf("%q", err)
+		}
+	}
+}

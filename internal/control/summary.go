@@ -5,11 +5,17 @@ import (
 	"strings"
 )
 
+// NothingSent reports whether the push ended before anything was sent, because
+// there was nobody who could take it.
+func (s *Summary) NothingSent() bool {
+	return s.Exit == ExitNobody || s.Exit == ExitPartial && s.Reason != ""
+}
+
 // Line returns the line for people that ends a push.
 func (s *Summary) Line() string {
 	var b strings.Builder
 	switch {
-	case s.Exit == ExitNobody:
+	case s.NothingSent():
 		b.WriteString("nothing sent: " + or(string(s.Reason), "there is nobody to push to"))
 		return b.String()
 	case s.Exit == ExitAborted:

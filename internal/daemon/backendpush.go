@@ -292,7 +292,7 @@ func (a *audience) tooFew(req *control.PushRequest) (why string, exit int) {
 		return fmt.Sprintf("there %s to push to, %d are expected (--expect); msync --members lists them",
 			isAre(len(a.roster), "member"), req.Expect), control.ExitNobody
 	case len(a.roster) == 0 && lacking > 0:
-		return "none of the members can be pushed to now", control.ExitPartial
+		return "none of the members can be pushed to now; msync --members says what they are at", control.ExitPartial
 	case a.alone:
 		return "no other member was seen", control.ExitNobody
 	case len(a.roster) == 0 && len(a.skipped) > 0:

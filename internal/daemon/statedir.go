@@ -20,10 +20,10 @@ type StateDir struct {
 // with mode 0700, and locks it. It fails if another daemon has it locked.
 func OpenStateDir(path string, owner Credentials) (*StateDir, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("state directory %s: %w; name another with --state", path, err)
+		return nil, fmt.Errorf("state directory %s: %w; %s", path, err, adviceFor(err, "--state"))
 	}
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("state directory %s: %w; name another with --state", path, err)
+		return nil, fmt.Errorf("state directory %s: it could not be made: %w; %s", path, errors.Unwrap(err), adviceFor(err, "--state"))
 	}
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -53,11 +53,11 @@ func (s *StateDir) take(owner Credentials) error {
 	}
 	if owner.Changes() {
 		if err := s.dir.Chown(owner.UID, owner.GID); err != nil {
-			return fmt.Errorf("state directory %s: give it to user %d: %w", s.path, owner.UID, errors.Unwrap(err))
+			return fmt.Errorf("state directory %s: it could not be given to user %d: %w; %s", s.path, owner.UID, errors.Unwrap(err), adviceFor(err, "--state"))
 		}
 	}
 	if err := s.dir.Chmod(0o700); err != nil {
-		return fmt.Errorf("state directory %s: %w; it belongs to somebody else, name another with --state", s.path, err)
+		return fmt.Errorf("state directory %s: its mode could not be set to 0700: %w; %s", s.path, errors.Unwrap(err), adviceFor(err, "--state"))
 	}
 	return nil
 }
@@ -73,6 +73,19 @@ func (s *StateDir) trusted(owner Credentials) error {
 		return nil
 	}
 	return fmt.Errorf("state directory %s belongs to user %d, who could have put anything in it: name another with --state, or look at it and give it to this daemon's user", s.path, st.Uid)
+}
+
+// adviceFor says what to do when a path that an option names can't be written.
+func adviceFor(err error, option string) string {
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return "make that file system writable, or name a path on another one with " + option
+	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT):
+		return "make room there, or name a path on another file system with " + option
+	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
+		return fmt.Sprintf("user %d, who runs this daemon, may not do that: start it as root, or name another path with %s", os.Geteuid(), option)
+	}
+	return "name another with " + option
 }
 
 // Path returns the directory's path.

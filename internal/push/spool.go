@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"makuo/protocol"
 )
@@ -37,7 +38,14 @@ func newSpool(dir string, members int) (*spool, error) {
 
 // spoolError says what a spool is for, and where it is kept.
 func spoolError(err error) error {
-	return fmt.Errorf("the list of what is pushed could not be kept in the daemon's state directory: %w; make room there, or name another with makuod --state", err)
+	advice := "name another with makuod --state"
+	switch {
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		advice = "make room there, or " + advice
+	case errors.Is(err, syscall.EROFS):
+		advice = "make that file system writable, or " + advice
+	}
+	return fmt.Errorf("the list of what is pushed could not be kept in the daemon's state directory: %w; %s", err, advice)
 }
 
 func (s *spool) close() error {
