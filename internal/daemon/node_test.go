@@ -68,7 +68,7 @@ func TestPushes(t *testing.T) {
 		name string
 		run  func(*testing.T, []*machine)
 	}{
-		{"Loss", testLoss}, {"PathLines", testPathLines}, {"PathErrors", testPathErrors}, {"MissingPath", testMissingPath}, {"Check", testCheck}, {"DryRun", testDryRun},
+		{"Loss", testLoss}, {"PathLines", testPathLines}, {"PathErrors", testPathErrors}, {"FirstName", testFirstName}, {"MissingPath", testMissingPath}, {"Check", testCheck}, {"DryRun", testDryRun},
 		{"Overlap", testOverlap}, {"AtOnce", testAtOnce}, {"Ring", testRing}, {"NoWait", testNoWait},
 		{"Targets", testTargets}, {"CancelBefore", testCancelBefore}, {"CancelAfter", testCancelAfter},
 		{"MissedOrder", testMissedOrder}, {"OriginSilent", testOriginSilent},

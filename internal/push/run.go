@@ -275,15 +275,18 @@ func (r *run) wanted(e EvWanted) {
 		if b.Entries[i].Type < protocol.EntryAbsent && e.Change[i/8]>>(i%8)&1 != 0 {
 			r.names++
 		}
-		if b.Entries[i].Type != protocol.EntryRegular {
-			e.Data[i/8] &^= 1 << (i % 8)
-			continue
-		}
-		if e.Change[i/8]>>(i%8)&1 != 0 {
+		wanted := e.Data[i/8]>>(i%8)&1 != 0
+		switch typ := b.Entries[i].Type; {
+		case typ == protocol.EntryRegular && e.Change[i/8]>>(i%8)&1 != 0, typ == protocol.EntryHardlink && wanted:
 			r.files++
 		}
-		if e.Data[i/8]>>(i%8)&1 != 0 {
-			r.total += b.Entries[i].Content()
+		if !wanted {
+			continue
+		}
+		if file := r.src.linked.Content(&b.Entries[i]); file != nil {
+			r.total += file.Content()
+		} else {
+			e.Data[i/8] &^= 1 << (i % 8)
 		}
 	}
 	if r.o.cfg.DryRun {

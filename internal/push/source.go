@@ -32,6 +32,7 @@ type source struct {
 	read    chan readItem
 	jobs    *queue[readJob]
 	spool   *spool
+	linked  tree.LinkedFiles
 	decides *order.Entries // what the push decides; nil: all that is at or below its paths
 
 	entries atomic.Uint64 // scanned
@@ -140,6 +141,7 @@ func (s *source) batch(ctx context.Context, b *protocol.Batch, content []byte, d
 	if s.decides != nil {
 		s.decides.AddBatch(b)
 	}
+	s.linked.AddBatch(b)
 	*digest = protocol.ChainDigest(*digest, content)
 	kind, enc, err := transfer.EncodeBlock(protocol.BlockManifest, content, takeBytes())
 	if err != nil {
@@ -174,7 +176,10 @@ func (s *source) reader(ctx context.Context) {
 			if i/8 >= len(job.data) || job.data[i/8]>>(i%8)&1 == 0 {
 				continue
 			}
-			e := &job.batch.Entries[i]
+			e := s.linked.Content(&job.batch.Entries[i])
+			if e == nil {
+				continue
+			}
 			if n := job.batch.First + uint32(i); p.file(n, e, 0) {
 				again = append(again, retry{n, *e})
 			}

@@ -200,16 +200,19 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 	dir, name := splitPath(e.Path)
 	f, err := t.enter(dir, e.Type >= protocol.EntryAbsent)
 	if err == nil && f.protected {
+		t.links.fail(e)
 		v := t.belowProtected(e)
 		t.countChange(v)
 		return v, nil
 	}
 	if err != nil || f.blocked {
+		t.links.fail(e)
 		return verdictNone, err
 	}
 	f.filled = f.filled || e.Type < protocol.EntryAbsent
 	st, err := f.lookup(t, name)
 	if err != nil {
+		t.links.fail(e)
 		return verdictNone, t.fail(e.Path, err)
 	}
 	if len(e.Xattrs) > 0 && e.Type != protocol.EntryDirectory || e.Type == protocol.EntryHardlink {
@@ -225,9 +228,7 @@ func (t *Target) entry(n uint32, e *protocol.Entry) (verdict, error) {
 		if e.Type == protocol.EntryDirectory {
 			t.pushBlocked(e.Path)
 		}
-		if e.Flags&protocol.EntryLinked != 0 {
-			t.links.fail(e.Path)
-		}
+		t.links.fail(e)
 		return verdictNone, t.fail(e.Path, err)
 	}
 	if e.Type < protocol.EntryAbsent && e.Flags&protocol.EntryImplied == 0 && !t.protected(e, st) {
@@ -257,9 +258,7 @@ func (t *Target) decide(f *frame, n uint32, e *protocol.Entry, name string, st *
 		return verdictNone, errStagePath
 	case e.Type == protocol.EntryFailed, t.protected(e, st):
 		t.pushBlocked(e.Path)
-		if e.Flags&protocol.EntryLinked != 0 {
-			t.links.fail(e.Path)
-		}
+		t.links.fail(e)
 		if e.Type == protocol.EntryFailed {
 			return verdictNone, nil
 		}
@@ -365,24 +364,6 @@ func (t *Target) absent(f *frame, e *protocol.Entry, name string, st *fsroot.Sta
 	}
 	_, err := t.remove(deletion{from: f, op: opDelete}, f.dir, name, e.Path, st.Type())
 	return verdictNone, err
-}
-
-// hardlink is decide for a further name of a file.
-func (t *Target) hardlink(f *frame, n uint32, e *protocol.Entry, name string, st *fsroot.Stat) (verdict, error) {
-	g := t.links.get(e.Link)
-	switch {
-	case g == linkNone:
-		return verdictNone, fmt.Errorf("is a hard link to %q, which the manifest does not have as a file with links", e.Link)
-	case g == linkFailed:
-		return verdictNone, fmt.Errorf("is a hard link to %q, which failed", e.Link)
-	case g.keeps(st):
-		return verdictNone, nil
-	}
-	s, err := t.replaceStep(f, opLink, n, e, st)
-	if err != nil {
-		return verdictNone, err
-	}
-	return verdictChange, t.addStep(f, &s, e)
 }
 
 // file is decide for everything that is neither directory nor hard link.

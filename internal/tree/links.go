@@ -1,11 +1,14 @@
 package tree
 
 import (
+	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
 	"makuo/internal/fsroot"
+	"makuo/protocol"
 )
 
 // linkTable knows the first names of the files of a manifest that have several
@@ -19,6 +22,11 @@ import (
 type linkTable struct {
 	groups map[uint64]linkGroup // by the hash of the first path
 	inodes inodeSet             // files with several names that stay
+
+	// Of first names that could not be placed here, by the hash of the path:
+	// what the file is, for the next name, and which one that became.
+	failed map[uint64]*protocol.Entry
+	moved  map[uint64]string
 }
 
 func (l *linkTable) init() {
@@ -51,7 +59,45 @@ func (g linkGroup) keeps(st *fsroot.Stat) bool {
 // get returns the group of a first path.
 func (l *linkTable) get(path string) linkGroup { return l.groups[xxhash.Sum64String(path)] }
 
-func (l *linkTable) fail(path string) { l.groups[xxhash.Sum64String(path)] = linkFailed }
+// fail notes that e can't be placed, if it is a first name. Another name of the
+// file may become the first.
+func (l *linkTable) fail(e *protocol.Entry) {
+	if e.Flags&protocol.EntryLinked == 0 {
+		return
+	}
+	path := xxhash.Sum64String(e.Path)
+	l.groups[path] = linkFailed
+	if e.Type >= protocol.EntryAbsent {
+		return
+	}
+	if l.failed == nil {
+		l.failed = make(map[uint64]*protocol.Entry)
+	}
+	first := *e
+	first.Xattrs = slices.Clone(e.Xattrs)
+	for i, x := range first.Xattrs { // may lie in what e was parsed from
+		first.Xattrs[i].Value = bytes.Clone(x.Value)
+	}
+	l.failed[path] = &first
+}
+
+// succeed makes another name the first one of a group whose own has failed.
+func (l *linkTable) succeed(first, path string) {
+	if l.moved == nil {
+		l.moved = make(map[uint64]string)
+	}
+	h := xxhash.Sum64String(first)
+	l.moved[h] = path
+	delete(l.failed, h)
+}
+
+// first returns the name that is the first one here.
+func (l *linkTable) first(path string) string {
+	if to, ok := l.moved[xxhash.Sum64String(path)]; ok {
+		return to
+	}
+	return path
+}
 
 func (l *linkTable) keep(path string, st *fsroot.Stat) {
 	l.groups[xxhash.Sum64String(path)] = linkKept | linkGroup(inodeOf(st))&^linkKind

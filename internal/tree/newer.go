@@ -71,9 +71,7 @@ func (t *Target) newerEntry(f *frame, e *protocol.Entry, name string, st *fsroot
 	if e.Flags&protocol.EntryImplied == 0 && t.protectedDiffers(node{f.dir, name}, e, st) {
 		t.newer.left++
 	}
-	if e.Flags&protocol.EntryLinked != 0 {
-		t.links.fail(e.Path)
-	}
+	t.links.fail(e)
 	if e.Type != protocol.EntryDirectory {
 		return
 	}

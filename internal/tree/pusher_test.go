@@ -84,7 +84,9 @@ func (p *pusher) compare(t testing.TB, tg *Target, h *protocol.PushHeader, o *ou
 	spec := ScanSpec{Header: h, Filter: filter, Problem: func(path, text string, warning bool) {
 		o.srcProblems = append(o.srcProblems, path+": "+text)
 	}}
+	var linked LinkedFiles
 	err = p.src.Scan(context.Background(), spec, func(b *protocol.Batch) error {
+		linked.AddBatch(b)
 		content := b.Append(nil)
 		digest = protocol.ChainDigest(digest, content)
 		b, err := protocol.ParseBatch(content)
@@ -102,7 +104,7 @@ func (p *pusher) compare(t testing.TB, tg *Target, h *protocol.PushHeader, o *ou
 			}
 			if data[i/8]&(1<<(i%8)) != 0 {
 				o.data = append(o.data, e.Path)
-				blocks = append(blocks, p.read(t, b.First+uint32(i), e)...)
+				blocks = append(blocks, p.read(t, b.First+uint32(i), linked.Content(e))...)
 			}
 		}
 		return nil
