@@ -344,8 +344,16 @@ func testRing(t *testing.T, l []*machine) {
 			req.Targets = []string{l[(k+1)%3].name}
 			ends = append(ends, m.begin(context.Background(), req, nil))
 		}
-		for _, e := range ends {
-			(<-e).exits(t, control.ExitOK)
+		for k, e := range ends {
+			// An older push that a newer one overtook on its paths leaves them as
+			// the newer one made them, says so, and does it when pushed again.
+			o := <-e
+			if o.summary(t).Exit == control.ExitPartial && strings.Contains(o.String(), "as the newer push") {
+				req := paths(dir)
+				req.Targets = []string{l[(k+1)%3].name}
+				o = l[k].push(req, nil)
+			}
+			o.exits(t, control.ExitOK)
 		}
 		for k, m := range l[:3] {
 			if next := l[(k+1)%3].content(string(dir)); !strings.Contains(next, m.name+" -rw") {
