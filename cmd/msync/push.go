@@ -14,7 +14,7 @@ import (
 // pusher is one push as msync sees it. It is used by one goroutine.
 //
 //	sending ──Decided──▶ decided ──Summary──▶ end
-//	   │ signal             │ signal: say that it is too late
+//	   │ signal             │ signal: say that it is too late, ask how it stands
 //	   ▼                    │ second signal ──▶ leave, the push goes on
 //	cancelling ──Decided────┘
 //	   │ Summary, Failed ──▶ end
@@ -146,7 +146,7 @@ func (p *pusher) loop(ctx context.Context, lines <-chan control.Line, result <-c
 		case err := <-cancelled:
 			p.cancelAnswered(err)
 		}
-		if p.signals > 0 && p.name != "" && !p.decided && !p.cancelled {
+		if p.signals > 0 && p.name != "" && !p.cancelled {
 			p.cancelled = true
 			name := p.name
 			go func() { cancelled <- p.client.Cancel(ctx, name) }() // ends with the answer or ctx
@@ -165,16 +165,13 @@ func (p *pusher) interrupted() {
 
 func (p *pusher) tellDecided() {
 	p.told = true
-	p.say(kindNote, control.CodeDecided, -1, "the decision to commit is taken, the push cannot be aborted any more; waiting for its end (interrupt again to leave it to the daemon)")
+	p.say(kindNote, codeDecided, -1, "the decision to commit is taken, the push cannot be aborted any more; the members complete it, asking the daemon how it stands (interrupt again to leave it to the daemon)")
 }
 
 func (p *pusher) cancelAnswered(err error) {
 	var e *control.Error
 	switch {
 	case err == nil || p.ended || p.told:
-	case errors.As(err, &e) && e.Code == control.CodeDecided:
-		p.decided = true
-		p.tellDecided()
 	case errors.As(err, &e) && e.Code == control.CodeNotFound: // it has just ended
 	default:
 		p.say(kindError, codeLocal, -1, "asking the daemon to abort: "+err.Error())

@@ -23,6 +23,7 @@ const (
 	codeUnreachable = "unreachable" // no daemon was reached
 	codeCut         = "cut"         // the stream ended without an end
 	codeInterrupted = "interrupted"
+	codeDecided     = "decided"
 	codeLocal       = "local" // a path, file or directory on this host
 )
 

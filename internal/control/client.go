@@ -121,7 +121,7 @@ func (c *Client) Forget(ctx context.Context, name string, raw *[]byte) error {
 }
 
 // Cancel aborts a push by the name in its Accepted or Start. It returns when
-// the daemon has heard it; an *Error with CodeDecided says that it is too late.
+// the daemon has heard it; if the push is decided, it ends the waiting for it.
 func (c *Client) Cancel(ctx context.Context, id string) error {
 	return c.ask(ctx, "DELETE", "/v1/pushes/"+url.PathEscape(id), &struct{}{}, nil)
 }

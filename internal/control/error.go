@@ -13,7 +13,6 @@ const (
 	CodeNotFound    = "not_found"   // 404
 	CodeMethod      = "method"      // 405
 	CodeConflict    = "conflict"    // 409: not in this state
-	CodeDecided     = "decided"     // 409: too late to cancel
 	CodeUnavailable = "unavailable" // 503: the daemon is starting or stopping
 	CodeInternal    = "internal"    // 500
 	CodeAborted     = "aborted"     // a push that was cancelled; nothing changed anywhere
@@ -47,7 +46,7 @@ func (e *Error) status() int {
 		return http.StatusNotFound
 	case CodeMethod:
 		return http.StatusMethodNotAllowed
-	case CodeConflict, CodeDecided:
+	case CodeConflict:
 		return http.StatusConflict
 	case CodeUnavailable:
 		return http.StatusServiceUnavailable

@@ -66,7 +66,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	for _, r := range s.running {
-		r.cancel()
+		if !r.decided { // one that is may come to its end in time
+			r.cancel()
+		}
 	}
 	s.mu.Unlock()
 	err := s.http.Shutdown(ctx)
@@ -200,13 +202,9 @@ func (s *Server) deletePush(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	s.mu.Lock()
 	p := s.running[id]
-	decided := p != nil && p.decided
 	s.mu.Unlock()
-	switch {
-	case p == nil:
+	if p == nil {
 		return NewError(CodeNotFound, "no push "+strconv.Quote(id)+" was asked for here or it is over")
-	case decided:
-		return NewError(CodeDecided, "the decision to commit is taken: push "+id+" goes on to its end")
 	}
 	p.cancel()
 	writeJSON(w, http.StatusAccepted, struct {

@@ -192,9 +192,7 @@ func TestCancelAfterDecision(t *testing.T) {
 		emit(&Start{Push: "p1"})
 		emit(&Decided{Push: "p1"})
 		<-heard
-		if ctx.Err() != nil {
-			t.Error("a decided push was cancelled")
-		}
+		<-ctx.Done() // it is not aborted, but nobody waits for it
 		emit(&Summary{Done: 1})
 		return nil
 	}}
@@ -204,8 +202,7 @@ func TestCancelAfterDecision(t *testing.T) {
 		err := c.Push(context.Background(), &PushRequest{Paths: []Text{"."}}, func(l Line) {
 			all = append(all, l.Event)
 			if _, ok := l.Event.(*Decided); ok {
-				var e *Error
-				if err := c.Cancel(context.Background(), "p1"); !errors.As(err, &e) || e.Code != CodeDecided {
+				if err := c.Cancel(context.Background(), "p1"); err != nil {
 					t.Errorf("cancel: %v", err)
 				}
 				close(heard)

@@ -461,10 +461,18 @@ func testCancelAfter(t *testing.T, l []*machine) {
 	})
 	<-decided
 	cancel()
-	c.until("the push goes on", func() bool { return a.stage(control.RoleOrigin) == control.StageCommit })
+	o := <-end
+	o.exits(t, control.ExitPartial)
+	for name, outcome := range o.members() {
+		if outcome != control.OutcomeLost {
+			t.Errorf("%s, which did not get the order, is %s", name, outcome)
+		}
+	}
 	c.lose(nil)
-	(<-end).exits(t, control.ExitOK)
-	same(t, "late", l...)
+	c.until("the push goes on to its end", func() bool { return len(a.status().Pushes) == 0 })
+	for _, m := range l[1:] {
+		c.until("all have the tree", func() bool { return m.content("late") == a.content("late") })
+	}
 }
 
 // testMissedOrder keeps the order to commit from one member: it asks the

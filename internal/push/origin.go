@@ -99,6 +99,7 @@ type Origin struct {
 	readEnd  bool // all data is offered
 	commitAt time.Time
 	abort    string
+	alone    bool // nobody waits for the end: see Leave
 	hold     bool // no pages are fetched: see HoldFetches
 	events   []Event
 

@@ -49,12 +49,8 @@ func (o *Origin) CutOff(now time.Time, why string) {
 		o.commitAt = now // perhaps: the decision may be on disk
 	}
 	for _, m := range o.members {
-		for _, f := range [...]*fetch{m.problems, m.deletes} {
-			if f != nil && !f.done() {
-				o.noLog(m, f, why)
-			}
-		}
-		if m.alive() && m.stage != MemberDone {
+		o.noLogs(m, why)
+		if m.inStream() && m.stage != MemberDone {
 			m.where = m.whereabouts(o)
 			m.maybe = m.stage == MemberStaged && !o.cfg.DryRun
 			m.stage, m.text = MemberLost, why+" before it had said that it is done"
@@ -101,7 +97,9 @@ func (o *Origin) noneLeft(now time.Time) bool {
 func (o *Origin) collect(now time.Time) {
 	o.cfg.Lock.Release()
 	for _, m := range o.members {
-		m.startFetch(o.cfg.Deletes)
+		if !o.alone {
+			m.startFetch(o.cfg.Deletes)
+		}
 		m.word = now
 	}
 	o.enter(now, originCollecting)

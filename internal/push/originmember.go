@@ -108,7 +108,7 @@ func (o *Origin) out(now time.Time, i int, stage MemberState, why string) {
 		o.s.Drop(i)
 		o.unanswered(m)
 	}
-	if o.state == originCollecting || o.state == originCommitting {
+	if !o.alone && (o.state == originCollecting || o.state == originCommitting) {
 		m.startFetch(o.cfg.Deletes)
 	}
 	o.emit(EvMember{Name: m.Name, State: stage, Text: why})
@@ -130,11 +130,7 @@ func (o *Origin) lose(now time.Time, i int, why string) {
 		return
 	}
 	if m.stage == MemberDone || !m.alive() {
-		for _, f := range [...]*fetch{m.problems, m.deletes} {
-			if f != nil && !f.done() {
-				o.noLog(m, f, why)
-			}
-		}
+		o.noLogs(m, why)
 		return
 	}
 	// What is staged there commits as soon as the order arrives.

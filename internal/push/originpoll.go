@@ -258,6 +258,15 @@ func (o *Origin) logRecord(m *originMember, kind protocol.PageKind, b []byte) (r
 	return rest, ok && err == nil
 }
 
+// noLogs ends what is still fetched of m's logs, for the reason why.
+func (o *Origin) noLogs(m *originMember, why string) {
+	for _, f := range [...]*fetch{m.problems, m.deletes} {
+		if f != nil && !f.done() {
+			o.noLog(m, f, why)
+		}
+	}
+}
+
 // noLog ends the fetch f of one of m's logs for the reason why. It is an error
 // if what is not known is part of how the push went: the member's errors, or
 // on a dry run what it would delete.

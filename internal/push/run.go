@@ -51,6 +51,7 @@ type run struct {
 	problems problemSet
 	pathErrs int // the origin's own
 	over     bool
+	stopped  bool // cancelled when the decision was taken, or being taken
 	replay   bool // the manifest is read from the spool
 
 	changes *queue[EvWant] // on the way to the spool, if the report names paths
@@ -232,6 +233,9 @@ func (r *run) event(now time.Time, e Event) {
 		r.decide()
 	case EvDecided:
 		r.notes.put(NoteDecided{})
+		if r.stopped {
+			r.leave(now)
+		}
 	case EvProbe:
 		r.mgr.probe(r.o, e.Member)
 	case EvMember:
@@ -328,13 +332,16 @@ func (r *run) noteChanges() {
 
 // end stops the source and closes the notes with the report.
 func (r *run) end(now time.Time) {
-	if r.over {
-		return
+	if !r.over {
+		r.endWith(r.final(now))
 	}
+}
+
+func (r *run) endWith(f finalNote) {
 	r.over = true
 	r.cancel()
 	r.closeQueues()
-	r.notes.put(r.final(now))
+	r.notes.put(f)
 	r.notes.close()
 	r.mgr.share()
 }

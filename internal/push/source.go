@@ -37,6 +37,7 @@ type source struct {
 
 	entries atomic.Uint64 // scanned
 	ahead   atomic.Bool   // of the wire, see aheadTime
+	late    string        // whom a late push serves; it is empty in others
 }
 
 // aheadTime is how long the wire is to be busy with what is read already for
@@ -264,6 +265,10 @@ func (p *packer) file(n uint32, e *protocol.Entry, attempt uint8) (again bool) {
 	p.add(&protocol.Piece{Type: protocol.PieceFail, Entry: n})
 	switch {
 	case errors.Is(err, tree.ErrVanished):
+		if p.s.late != "" { // the others have it
+			p.s.problem(e.Path, "vanished before it could be sent to "+p.s.late+"; push it again", false)
+			return false
+		}
 		p.s.problem(e.Path, "vanished after the scan; members keep what they have", true)
 	case errors.Is(err, tree.ErrChanged):
 		p.s.problem(e.Path, "changed while it was read, twice; members keep what they have: push it again", false)

@@ -25,7 +25,8 @@ func giveBytes(b []byte) { encoded.Put(&b) }
 // Push runs one push and hands its notes to emit, in order, on the caller's
 // goroutine; it returns when the push is over. The last note is NoteSummary,
 // unless an error is returned. When ctx ends, the push is aborted if the
-// decision is not taken yet. It may be called from any goroutine but the
+// decision is not taken yet; if it is, the members go on, but the report does
+// not wait for them, and members that were set aside are not served. It may be called from any goroutine but the
 // owner's.
 func (m *Manager) Push(ctx context.Context, req *Request, emit func(Note)) error {
 	r, err := m.begin(req, nil)
@@ -33,17 +34,14 @@ func (m *Manager) Push(ctx context.Context, req *Request, emit func(Note)) error
 		return err
 	}
 	defer r.src.close()
-	stop := context.AfterFunc(ctx, func() {
-		m.cfg.Post(func(now time.Time) { r.o.Abort(now, "it was cancelled") })
-	})
-	defer stop()
+	defer r.cancelWith(ctx)()
 	final, err := r.deliver(emit)
 	if err != nil {
 		return err
 	}
 	sum, parked := r.report(final, emit)
 	if len(parked) > 0 {
-		m.late(req, r, parked, time.Now(), &sum, emit)
+		m.late(ctx, req, r, parked, time.Now(), &sum, emit)
 	}
 	emit(NoteSummary{sum})
 	return nil
@@ -123,13 +121,16 @@ func (r *run) cutOff(now time.Time, emit func(Note)) (finalNote, error) {
 // unserved tells of parked members that could not be served after the others.
 func unserved(parked []RosterMember, why error, sum *Summary, emit func(Note)) {
 	for _, p := range parked {
-		emit(NoteMember{MemberResult: MemberResult{RosterMember: p, Outcome: MemberFailed,
-			Text: "it was slower than the others, and could not be served after them: " + why.Error()}})
+		emit(NoteMember{MemberResult: MemberResult{RosterMember: p, Outcome: MemberFailed, Text: unservedText(why.Error())}})
 	}
 	sum.Failed += len(parked)
 	if sum.Ending == EndedDone {
 		sum.Ending = EndedPartial
 	}
+}
+
+func unservedText(why string) string {
+	return "it was set aside and could not be served after the others: " + why + "; it is behind"
 }
 
 // share divides what the daemon may use among its running pushes: the limit of
@@ -155,7 +156,11 @@ const leastWindow = 1 << 20 // bytes
 // late serves parked members by a push of their own: the same manifest, from
 // the spool. What they had stored completely is used. Of several, those that
 // hold the others back are parked again.
-func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.Time, sum *Summary, emit func(Note)) {
+func (m *Manager) late(ctx context.Context, req *Request, r *run, parked []RosterMember, since time.Time, sum *Summary, emit func(Note)) {
+	if ctx.Err() != nil {
+		unserved(parked, errors.New(cancelled), sum, emit)
+		return
+	}
 	again := lateRequest(req, r.o.cfg.ID, parked)
 	l, err := m.begin(&again, r.src.spool)
 	if err != nil {
@@ -163,15 +168,9 @@ func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.T
 		return
 	}
 	defer l.src.close()
+	defer l.cancelWith(ctx)()
 	pass := func(n Note) {
-		switch n := n.(type) {
-		case NoteStart, NoteDecided, NoteWaiting:
-		case NoteMember:
-			if n.Outcome == MemberDone {
-				n.Outcome, n.Delay = MemberLate, time.Since(since)
-			}
-			emit(n)
-		default:
+		if n, ok := lateNote(n, time.Since(since)); ok {
 			emit(n)
 		}
 	}
@@ -180,21 +179,11 @@ func (m *Manager) late(req *Request, r *run, parked []RosterMember, since time.T
 		unserved(parked, err, sum, emit)
 		return
 	}
+	final.behind()
 	part, rest := l.report(final, pass)
-	sum.Late += part.Done
-	sum.Failed += part.Failed
-	sum.Lost += part.Lost
-	sum.SentBytes += part.SentBytes
-	sum.RepairedBytes += part.RepairedBytes
-	sum.Took += part.Took
-	sum.Differing += part.Differing
-	sum.Updated = max(sum.Updated, part.Updated)
-	sum.Deleted = max(sum.Deleted, part.Deleted)
-	if part.Ending > EndedDone && sum.Ending == EndedDone {
-		sum.Ending = EndedPartial
-	}
+	sum.addLate(&part)
 	if len(rest) > 0 {
-		m.late(req, l, rest, since, sum, emit)
+		m.late(ctx, req, l, rest, since, sum, emit)
 	}
 }
 
@@ -237,6 +226,9 @@ func (m *Manager) start(now time.Time, req *Request, sp *spool, replay bool) (*r
 		return nil, err
 	}
 	src.spool = sp
+	if replay {
+		src.late = someNames(req.Roster)
+	}
 	r := &run{mgr: m, req: req, src: src, notes: newQueue[Note](), entries: make(map[uint32]*protocol.Batch),
 		wire: meter{every: time.Second / meterSamples}, sent: meter{every: 5 * time.Second / meterSamples},
 		started: now, problems: make(problemSet), replay: replay}
