@@ -17,8 +17,9 @@ const fewFiles = 16
 
 var errDryRun = errors.New("a dry run stages nothing")
 
-// Stage ends the transfer: every wanted file must be complete now, what is not
-// is a Problem. When it returns, everything that Commit needs is on disk, and
+// Stage ends the transfer: every wanted file must be complete now, or have been
+// given up by the origin; with anything missing the member is not staged. When
+// it returns, everything that Commit needs is on disk, and
 // digest, that of the manifest, with it.
 func (t *Target) Stage(digest uint64) (protocol.Counts, error) {
 	switch {
@@ -30,7 +31,7 @@ func (t *Target) Stage(digest uint64) (protocol.Counts, error) {
 		t.staged = true
 		return t.Counts(), nil
 	}
-	if err := t.settleWants(); err != nil {
+	if err := t.allArrived(); err != nil {
 		return t.Counts(), t.noteFull(err)
 	}
 	if err := t.stage.plan.flush(); err != nil {
@@ -84,20 +85,27 @@ func (t *Target) eachStep(f func(s *step) error) error {
 	}
 }
 
-// settleWants gives up the files that did not arrive.
-func (t *Target) settleWants() error {
+// allArrived refuses to stage with holes: content that was wanted, and that the
+// origin neither sent nor gave up, makes the whole member fail. What it has is
+// kept for the next push.
+func (t *Target) allArrived() error {
 	r := newPlanReader(t.stage.plan.f)
-	return t.wants.unsettled(func(w want) error {
+	lacking, first := 0, ""
+	err := t.wants.unsettled(func(w want) error {
+		if lacking++; lacking > 1 {
+			return nil
+		}
 		s, err := r.at(w.off)
 		if err != nil {
 			return memberError{err}
 		}
-		if err := t.drop(w.entry, t.parts[w.entry]); err != nil {
-			return err
-		}
-		delete(t.parts, w.entry)
-		return t.settle(w.entry, s.path, errors.New("its content did not arrive complete"))
+		first = s.path
+		return nil
 	})
+	if err != nil || lacking == 0 {
+		return err
+	}
+	return memberError{fmt.Errorf("content of %s (files lacking: %d) did not arrive: nothing was changed here; push again", first, lacking)}
 }
 
 // stageLink makes a hard link in the stage to the file that its first name will

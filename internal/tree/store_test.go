@@ -183,22 +183,11 @@ func TestAttempts(t *testing.T) {
 	oldOrNew(t, dir, map[string][2]string{"f": {string(good), string(good)}, "g": {"old", "old"}})
 }
 
-// TestIncomplete: what is missing, too short or not what its hash says never
-// replaces the old file.
+// TestIncomplete: content that is not what the manifest says never replaces the
+// old file; it is an error of its path, as the origin gave it up.
 func TestIncomplete(t *testing.T) {
 	content := bytes.Repeat([]byte("x"), 4000)
 	for name, do := range map[string]func(tg *Target){
-		"nothing": func(tg *Target) {},
-		"a part missing": func(tg *Target) {
-			ps, end := partsOf(0, 0, content, 1500)
-			store(t, tg, xxhash.Sum64(ps[0].Data), ps[0])
-			store(t, tg, 0, end)
-		},
-		"another hash": func(tg *Target) {
-			ps, end := partsOf(0, 0, content, 4000)
-			store(t, tg, 4, ps[0])
-			store(t, tg, 0, end)
-		},
 		"too short": func(tg *Target) { store(t, tg, 0, protocol.Piece{Type: protocol.PieceWhole, Data: content[1:]}) },
 		"parts of another size": func(tg *Target) {
 			ps, end := partsOf(0, 0, content[1:], 4000)
@@ -218,6 +207,42 @@ func TestIncomplete(t *testing.T) {
 			if exists(dir, protocol.StageName) {
 				t.Error("the stage is still there")
 			}
+		})
+	}
+}
+
+// TestLackingIsNotStaged: with content missing that the origin has not given up
+// the member is not staged, so that no mixed tree is ever committed; what came
+// is kept for the next push.
+func TestLackingIsNotStaged(t *testing.T) {
+	content := bytes.Repeat([]byte("x"), 4000)
+	for name, do := range map[string]func(tg *Target){
+		"nothing": func(tg *Target) {},
+		"a part missing": func(tg *Target) {
+			ps, end := partsOf(0, 0, content, 1500)
+			store(t, tg, xxhash.Sum64(ps[0].Data), ps[0])
+			store(t, tg, 0, end)
+		},
+		"another hash": func(tg *Target) {
+			ps, end := partsOf(0, 0, content, 4000)
+			store(t, tg, 4, ps[0])
+			store(t, tg, 0, end)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tg, dir := wanting(t, 4000)
+			do(tg)
+			store(t, tg, 0, protocol.Piece{Type: protocol.PieceWhole, Entry: 1, Data: content})
+			must(t, tg.EndCompare())
+			if _, err := tg.Stage(1); err == nil || !strings.Contains(err.Error(), "content of f") {
+				t.Fatalf("staged: %v", err)
+			}
+			if _, _, err := tg.Commit(); err == nil {
+				t.Fatal("committed")
+			}
+			must(t, tg.Discard(true))
+			tg.Close()
+			oldOrNew(t, dir, map[string][2]string{"f": {"old", "old"}, "g": {"old", "old"}})
 		})
 	}
 }
