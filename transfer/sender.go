@@ -245,6 +245,10 @@ func (s *Sender) Poll(now time.Time) time.Time {
 	return now
 }
 
+// PacketBytes returns the bytes of the IP packet that carries a UDP payload of
+// the given length: what rates are counted in.
+func PacketBytes(payload int) int { return payload + ipUDP }
+
 // ChargeControl accounts for a packet of the given UDP payload that the caller
 // has sent beside the stream's own, such as a state message.
 func (s *Sender) ChargeControl(now time.Time, payload int) { s.pacer.Charge(now, payload+ipUDP) }

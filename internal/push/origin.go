@@ -79,11 +79,13 @@ type Origin struct {
 	since    time.Time // of the present state
 	streamAt time.Time // when all locks were held
 
-	lastState time.Time
-	stateSeq  uint32
-	urgent    bool // a state message is due at once
-	heardFrom int  // next roster index of the heard list
-	repeats   int
+	lastState  time.Time
+	stateSeq   uint32
+	urgent     bool // a state message is due at once
+	heardFrom  int  // next roster index of the heard list
+	stateBytes int  // of the last state message, as an IP packet
+	scratch    []byte // a state message, to count its bytes
+	repeats    int
 
 	backoff  time.Time // end of yielding
 	blocker  Holder    // whom we wait for

@@ -74,8 +74,9 @@ func (o *Origin) Poll(now time.Time) (outs []Out, next time.Time) {
 		return nil, time.Time{}
 	}
 	outs = o.fetches(now, outs)
-	every := o.every()
-	if at := o.lastState.Add(every); o.urgent && !now.Before(o.lastState.Add(every/8)) || !now.Before(at) {
+	every, gap := o.every(), o.stateGap()
+	urgently := max(every/8, gap)
+	if o.urgent && !now.Before(o.lastState.Add(urgently)) || !now.Before(o.lastState.Add(every)) {
 		outs = append(outs, o.states(now, every)...)
 		o.lastState, o.urgent = now, false
 		if o.state == originEnding {
@@ -87,22 +88,22 @@ func (o *Origin) Poll(now time.Time) (outs []Out, next time.Time) {
 	}
 	next = o.lastState.Add(every)
 	if o.urgent {
-		next = o.lastState.Add(every / 8)
+		next = o.lastState.Add(urgently)
 	}
 	return outs, next
 }
 
 // every is the interval of state messages: stretched for large rosters, whose
-// heard list takes several packets.
+// heard list takes several packets, and for low rates: see stateGap.
 func (o *Origin) every() time.Duration {
 	e := stateEvery * time.Duration(1+len(o.members)/protocol.MaxHeard)
 	switch {
 	case o.state == originYielding || o.state == originLocking && o.told:
-		return max(e, stateWaiting)
+		e = max(e, stateWaiting)
 	case o.state == originEnding:
-		return e << min(o.repeats, 4)
+		e <<= min(o.repeats, 4)
 	}
-	return e
+	return max(e, o.stateGap())
 }
 
 func (o *Origin) states(now time.Time, every time.Duration) []Out {
@@ -125,6 +126,7 @@ func (o *Origin) states(now time.Time, every time.Duration) []Out {
 	if o.heardFrom += n; o.heardFrom >= len(o.members) {
 		o.heardFrom = 0
 	}
+	o.stateBytes = o.stateSize(&st)
 	return append(outs, Out{State: &st})
 }
 

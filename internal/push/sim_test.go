@@ -52,6 +52,7 @@ type simOrigin struct {
 	decided  bool // on disk
 	dead     bool
 	noDecide bool
+	control  int // bytes of state messages
 	problems int
 	texts    []string // of the problems
 	held     int      // bytes of blocks that are kept
@@ -200,6 +201,8 @@ func (o *simOrigin) poll(now time.Time) {
 	outs, next := o.m.Poll(now)
 	for i := range outs {
 		if outs[i].State != nil {
+			o.control += o.m.stateSize(outs[i].State)
+			o.s.ChargeControl(now, o.m.stateSize(outs[i].State)-transfer.PacketBytes(0))
 			send1(o.host, netip.AddrPort{}, o.session, protocol.TypeState, outs[i].State)
 		} else {
 			m := o.sim.members[outs[i].To-100]

@@ -38,6 +38,20 @@ func TestPushUnderLoss(t *testing.T) {
 	}
 }
 
+// TestLowRate: at 0.1 Mbit/s with 60 members the state messages leave room for the
+// data, and the push ends.
+func TestLowRate(t *testing.T) {
+	const rate = 12_500 // bytes a second
+	s := newSim(t, 60, simnet.Link{Down: 125e6, DownQueue: 512 << 10}, simTree{batches: 2, entries: 64, blocks: 2, blockSize: 60_000},
+		func(c *OriginConfig) { c.Sender.SetCap(rate) })
+	s.run(2 * time.Minute)
+	s.allDone()
+	took := s.net.Now().Sub(s.o.m.started)
+	if share := float64(s.o.control) / took.Seconds() / rate; share > 0.3 {
+		t.Errorf("state messages took %.2f of the rate in %v", share, took)
+	}
+}
+
 func TestThousandMembers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a thousand members take some seconds")
