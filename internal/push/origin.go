@@ -81,9 +81,9 @@ type Origin struct {
 
 	lastState  time.Time
 	stateSeq   uint32
-	urgent     bool // a state message is due at once
-	heardFrom  int  // next roster index of the heard list
-	stateBytes int  // of the last state message, as an IP packet
+	urgent     bool   // a state message is due at once
+	heardFrom  int    // next roster index of the heard list
+	stateBytes int    // of the last state message, as an IP packet
 	scratch    []byte // a state message, to count its bytes
 	repeats    int
 
