@@ -87,11 +87,12 @@ func TestCancelledBeforeTheLatePush(t *testing.T) {
 func TestVanishedBeforeTheLatePush(t *testing.T) {
 	for _, late := range []string{"", "m1, m2"} {
 		s := &source{late: late, content: 1000, module: vanishing(t)}
-		warned, text := false, ""
+		warned, text, unsent := false, "", ""
+		s.unsent = func(path string) { unsent = path }
 		s.problem = func(_, what string, warning bool) { warned, text = warning, what }
 		p := &packer{s: s, ctx: context.Background(), scratch: make([]byte, 1000), part: make([]byte, 1000)}
 		p.file(0, &protocol.Entry{Path: "f", Type: protocol.EntryRegular, Size: 3}, 1)
-		if warned != (late == "") || !strings.Contains(text, late) {
+		if warned != (late == "") || !strings.Contains(text, late) || unsent != "f" {
 			t.Errorf("late %q: warning %v, %q", late, warned, text)
 		}
 	}

@@ -271,6 +271,17 @@ func (r *run) problem(member, path, text string, warning bool) {
 	r.notes.put(NoteProblem{member, path, text, warning})
 }
 
+// unsent takes a file that could not be sent out of what members are said to
+// have got: each of them that lacks it names it.
+func (r *run) unsent(path string) {
+	if r.over {
+		return
+	}
+	r.problems.add("", path)
+	r.files -= min(r.files, 1)
+	r.names -= min(r.names, 1)
+}
+
 // wanted hands the entries that some member wants to the reader.
 func (r *run) wanted(e EvWanted) {
 	b := r.entries[e.Batch]

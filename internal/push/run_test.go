@@ -187,3 +187,23 @@ func TestStatesAreCharged(t *testing.T) {
 		t.Errorf("a state message of %d bytes puts the next packet off by %v, want %v", bytes, after, least)
 	}
 }
+
+// TestUnsentIsNoUpdate: a file that could not be sent is neither shown nor
+// counted as what members got.
+func TestUnsentIsNoUpdate(t *testing.T) {
+	r := testRun(newSim(t, 1, simnet.Link{Down: 125e6}, smallTree, nil))
+	r.req.Verbose = 1
+	r.files, r.names = 2, 3
+	r.unsent("a")
+	if r.files != 1 || r.names != 2 || r.pathErrs != 0 {
+		t.Errorf("%d files, %d names, %d errors", r.files, r.names, r.pathErrs)
+	}
+	var shown []string
+	for _, name := range []string{"a", "b"} {
+		e := protocol.Entry{Path: name, Type: protocol.EntryRegular}
+		r.pathLine("m", &e, true, &Summary{}, func(n Note) { shown = append(shown, n.(NotePath).Path) })
+	}
+	if len(shown) != 1 || shown[0] != "b" {
+		t.Errorf("shown as updated: %q", shown)
+	}
+}

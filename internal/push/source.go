@@ -26,6 +26,7 @@ type source struct {
 	content int // bytes of content of a full data block
 	room    int // bytes of content that any block holds
 	problem func(path, text string, warning bool)
+	unsent  func(path string) // the content of a wanted file goes to nobody
 	wake    func()
 
 	scanned chan scanItem
@@ -263,6 +264,7 @@ func (p *packer) file(n uint32, e *protocol.Entry, attempt uint8) (again bool) {
 		return true
 	}
 	p.add(&protocol.Piece{Type: protocol.PieceFail, Entry: n})
+	p.s.unsent(e.Path)
 	switch {
 	case errors.Is(err, tree.ErrVanished):
 		if p.s.late != "" { // the others have it

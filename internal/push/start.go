@@ -240,6 +240,9 @@ func (m *Manager) start(now time.Time, req *Request, sp *spool, replay bool) (*r
 	src.problem = func(path, text string, warning bool) {
 		m.cfg.Post(func(time.Time) { r.problem("", path, text, warning) })
 	}
+	src.unsent = func(path string) {
+		m.cfg.Post(func(time.Time) { r.unsent(path) })
+	}
 	kind, enc, err := transfer.EncodeBlock(protocol.BlockHeader, content, nil)
 	if err != nil {
 		return nil, err

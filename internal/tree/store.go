@@ -216,6 +216,9 @@ func (t *Target) failed(n uint32) error {
 	t.wants.settle(n, wantFailed)
 	t.counts.Changed--
 	t.holdFor(s.path)
+	if !s.has(stepExists) {
+		t.addProblem(protocol.Problem{Warning: true, Path: s.path, Text: "is not here: the origin could not send it"})
+	}
 	pf := t.parts[n]
 	delete(t.parts, n)
 	t.mu.Unlock()

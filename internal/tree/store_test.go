@@ -183,6 +183,19 @@ func TestAttempts(t *testing.T) {
 	oldOrNew(t, dir, map[string][2]string{"f": {string(good), string(good)}, "g": {"old", "old"}})
 }
 
+// TestLackingIsNamed: a file that the origin can't send is named where there is
+// none, and not where an old one stays.
+func TestLackingIsNamed(t *testing.T) {
+	p, src, dst := pair(t)
+	plant(t, src, 2000, "new 1", "old 2")
+	plant(t, dst, 1000, "old 1")
+	p.failing = func(e *protocol.Entry) bool { return e.Type == protocol.EntryRegular }
+	o := p.push(t)
+	if len(o.problems) != 1 || o.problems[0].Path != "new" || !o.problems[0].Warning {
+		t.Errorf("%+v", o.problems)
+	}
+}
+
 // TestIncomplete: content that is not what the manifest says never replaces the
 // old file; it is an error of its path, as the origin gave it up.
 func TestIncomplete(t *testing.T) {
